@@ -1,0 +1,70 @@
+package driver
+
+import "context"
+
+// Volumes holds the disks of this host's instances and the images under them.
+// Methods are safe for concurrent use and idempotent: after a crash at any point
+// calling again completes the work.
+type Volumes interface {
+	// Fetch makes the image that ref names present on this host: resolved,
+	// downloaded, verified, decompressed and inspected. Concurrent callers for one
+	// image share one download. report (may be nil) is called with progress, not
+	// more than a few times a second, from any goroutine.
+	Fetch(ctx context.Context, ref ImageRef, report func(Progress)) (Image, error)
+	// Build makes the volumes of one instance in a directory of its own and
+	// returns them in the order given, ready for a Spec. A volume that exists
+	// already is kept as it is: its content may be a guest's by now.
+	Build(ctx context.Context, id string, volumes []Volume) ([]Disk, error)
+	// Dir is the directory of one instance, for Spec.Dir; it may not exist yet.
+	Dir(id string) string
+	// Remove deletes the volumes of one instance; of one that has none is nil.
+	Remove(ctx context.Context, id string) error
+	// List returns the IDs of all instances that have volumes here.
+	List(ctx context.Context) ([]string, error)
+	// Space tells how much room there is.
+	Space(ctx context.Context) (Space, error)
+}
+
+// ImageRef names an image and says on whose behalf it is fetched.
+type ImageRef struct {
+	Name string // a URL or a shorthand such as "cirros:0.5.1"
+	// Trusted lifts the limit to public addresses: an administrator may fetch from
+	// the host itself and its link, a tenant may not.
+	Trusted bool
+}
+
+// Progress of a fetch, in bytes. Total is 0 while unknown.
+type Progress struct {
+	Stage string // "resolving", "downloading", "verifying", "converting"
+	Done  int64
+	Total int64
+}
+
+// Image is an image in the host's cache.
+type Image struct {
+	ID          string // of its content: two names of the same bytes have the same ID
+	Name        string // as resolved, usually a URL
+	Format      string // "qcow2" or "raw"
+	VirtualSize int64  // bytes, as the guest will see it
+	CDROM       bool   // an ISO 9660 file system, to be attached as a CD-ROM
+	Stale       bool   // the origin could not be asked; this is what was cached
+}
+
+// Volume is a disk to be made.
+type Volume struct {
+	Device  string // "vda": names the file, unique in the instance
+	Bus     string
+	Size    int64  // bytes; 0 takes the image's
+	Image   string // Image.ID to lay it over; empty for a blank disk
+	CDROM   bool   // the image itself, read-only
+	Content []byte // a raw read-only volume with these bytes (the config drive)
+	Serial  string
+}
+
+// Space on the file system that holds the volumes, in bytes.
+type Space struct {
+	Total     int64
+	Free      int64
+	Promised  int64 // virtual sizes of all volumes here: what guests may still fill
+	Allocated int64 // what those volumes occupy now
+}

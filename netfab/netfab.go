@@ -1,0 +1,148 @@
+// Package netfab defines the network fabric of one host: which virtual networks
+// exist here, which ports they have, and where this host is their router.
+//
+// The whole wanted fabric is one value, Desired; Apply makes it so and is called
+// again and again. What to do is decided by Diff, a pure function from wanted
+// and found to a list of steps. Package netfabtest proves an implementation right.
+package netfab
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+)
+
+// Errors of this package. Implementations wrap them; compare with errors.Is.
+var (
+	// ErrForeign: something of the same name exists and is not ours; it is left
+	// alone. The text names it.
+	ErrForeign = errors.New("netfab: belongs to someone else")
+	// ErrInvalid: Desired contradicts itself; the text says where.
+	ErrInvalid = errors.New("netfab: invalid desired state")
+	// ErrNotFound: no such network on this host.
+	ErrNotFound = errors.New("netfab: no such network here")
+)
+
+// Desired is everything this host's fabric should be. The zero Desired wants nothing.
+type Desired struct {
+	// Underlay carries the mesh between hosts. Where its Addr is not valid there
+	// is no mesh (a cloud of one host) and no VXLAN device is made.
+	Underlay Underlay
+	// Outside is where routers meet the world. Where its Prefix is not valid no
+	// network can have a Gateway.
+	Outside  Outside
+	Networks []Network // any order; IDs and VNIs distinct
+}
+
+// Underlay is this host's place in the network that carries VXLAN.
+type Underlay struct {
+	Addr netip.Addr // this host's VTEP address
+	MTU  int        // of the underlay in bytes; 0 means that of the device that has Addr
+}
+
+// Outside is the segment of floating addresses on this host.
+type Outside struct {
+	Prefix netip.Prefix // the floating block; its first address is this host's, the routers' default gateway
+	// Uplink is the device towards the world for masquerading what leaves the
+	// outside segment; empty means wherever the host's routes lead.
+	Uplink string
+}
+
+// Network is one virtual network on this host.
+type Network struct {
+	ID     string // UUID
+	VNI    uint32 // 1 to 2^24-1
+	Prefix netip.Prefix
+	MTU    int // of guests' interfaces, bytes; 0 means 1450
+	// Router is the network's router as guests see it, wherever it runs.
+	Router Router
+	Ports  []Port
+	Remote []Remote // ports on other hosts
+	// Gateway is set where this host is the network's router.
+	Gateway *Gateway
+}
+
+// Router is a network's first address and the MAC that goes with it. It is the
+// same on every host.
+type Router struct {
+	Addr netip.Addr
+	MAC  string
+}
+
+// Port is a guest's NIC on this host.
+type Port struct {
+	ID   string     // UUID of the NIC
+	MAC  string     // the only source MAC let through
+	Addr netip.Addr // the only source address let through; not valid for a NIC without one
+}
+
+// Remote is a guest's NIC on another host.
+type Remote struct {
+	MAC  string
+	Addr netip.Addr
+	VTEP netip.Addr
+}
+
+// Gateway is the router's outside half.
+type Gateway struct {
+	Addr     netip.Addr // the network's own address in Outside.Prefix
+	NAT      bool       // masquerade what leaves behind Addr
+	Floating []Floating
+}
+
+// Floating is a 1:1 translation between an outside and an inside address.
+type Floating struct {
+	Outside netip.Addr
+	Inside  netip.Addr
+}
+
+// Attachment says where a port's tap is.
+type Attachment struct {
+	Tap   string // interface name
+	NetNS string // path of the namespace file that holds it; empty means the process's own
+}
+
+// Fabric is one host's networking. Methods are safe for concurrent use.
+type Fabric interface {
+	// Apply makes the host's fabric equal to want: creates, repairs drift, and
+	// removes what is ours and no longer wanted. It is idempotent, survives being
+	// killed at any point (the next Apply completes), and touches nothing that is
+	// not provably ours. When some networks fail the others are still applied; the
+	// error joins one *NetworkError per failed network.
+	Apply(ctx context.Context, want Desired) error
+	// Observe reports what of ours exists on the host now.
+	Observe(ctx context.Context) (Observed, error)
+	// Attachment tells where the tap of a port of a network is, or will be once
+	// applied. It is a pure function of its arguments.
+	Attachment(networkID string, vni uint32, portID string) Attachment
+	// Frames opens the DHCP traffic of a network on this host: each Read returns
+	// one whole Ethernet frame that a guest's port sent to UDP port 67, each Write
+	// sends one frame towards the guests. It ends with io.EOF when the network is
+	// removed. ErrNotFound when the network is not applied here;
+	// errors.ErrUnsupported when this fabric carries no real frames.
+	Frames(ctx context.Context, networkID string) (io.ReadWriteCloser, error)
+	// Close lets go of the host and leaves the fabric standing.
+	Close() error
+}
+
+// NetworkError is the failure of one network within an Apply.
+type NetworkError struct {
+	Network string // ID
+	Err     error
+}
+
+func (e *NetworkError) Error() string { return "network " + e.Network + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *NetworkError) Unwrap() error { return e.Err }
+
+// Observed is what of ours exists on a host, in the terms of Desired as far as
+// the host can tell.
+type Observed struct {
+	Outside  Outside
+	Networks []Network // sorted by ID
+	// Stray names what is ours but belongs to no complete network ("namespace
+	// sf-1a2b-000007"): left behind by a crash, removed by the next Apply.
+	Stray []string
+}
