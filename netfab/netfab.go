@@ -140,8 +140,16 @@ func (e *NetworkError) Unwrap() error { return e.Err }
 // Observed is what of ours exists on a host, in the terms of Desired as far as
 // the host can tell.
 type Observed struct {
+	// Underlay is what the networks' VXLAN devices use, MTU aside; not valid where
+	// there are none.
+	Underlay Underlay
 	Outside  Outside
-	Networks []Network // sorted by ID
+	Networks []Network // sorted by ID, each in the form that Normalize gives
+	// Damaged tells by network ID what is wrong with a network and cannot be said
+	// in the terms of Desired ("br0 is down"). The next Apply repairs it in place.
+	Damaged map[string][]string
+	// OutsideDamaged tells the same of the outside segment.
+	OutsideDamaged []string
 	// Stray names what is ours but belongs to no complete network ("namespace
 	// sf-1a2b-000007"): left behind by a crash, removed by the next Apply.
 	Stray []string
