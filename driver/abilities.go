@@ -49,6 +49,8 @@ type Consoler interface {
 	Console(ctx context.Context, id string) (io.ReadWriteCloser, error)
 	// ConsoleLog reads the console log at an absolute offset of the bytes ever
 	// written, and returns the log's end. A negative offset counts from the end.
-	// What was written is kept across boots up to a limit of the driver's.
+	// What was written is kept across boots up to a limit of the driver's; an
+	// offset whose bytes are gone reads from the oldest kept. A read that does not
+	// fill p reached the end, so what it returned began at end-n.
 	ConsoleLog(ctx context.Context, id string, offset int64, p []byte) (n int, end int64, err error)
 }

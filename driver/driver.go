@@ -70,7 +70,7 @@ type Disk struct {
 	Format   string // "qcow2" or "raw", stated and never probed
 	Bus      string // one of Info.Buses
 	CDROM    bool
-	ReadOnly bool
+	ReadOnly bool   // where a bus has no read-only disks (ide, sata) the guest sees a CD-ROM
 	Serial   string // shown to the guest, at most 20 bytes; empty for none
 }
 
