@@ -1,0 +1,42 @@
+package record
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// maxEvents is how many events an object keeps; the oldest go first.
+const maxEvents = 64
+
+// Event adds e to t. An event that repeats the object's last one is counted
+// there instead, so that something that fails for hours stays one line.
+func (c *Client) Event(ctx context.Context, t *Txn, e spec.Event) error {
+	prefix := EventPrefix(e.Kind, e.Object)
+	have, _, _, err := List[spec.Event](ctx, c, prefix, store.Page{})
+	if err != nil {
+		return err
+	}
+	if n := len(have); n > 0 && repeats(have[n-1].Value, e) {
+		last := have[n-1].Value
+		last.Count = max(last.Count, 1) + 1
+		last.Last = e.Time
+		t.Put(have[n-1].Key, last)
+		return nil
+	}
+	for i := 0; i <= len(have)-maxEvents; i++ {
+		t.Delete(have[i].Key)
+	}
+	e.ID = fmt.Sprintf("%016x-%.8s", e.Time.UnixNano(), c.newID())
+	if n := len(have); n > 0 && e.ID <= have[n-1].Value.ID {
+		e.ID = have[n-1].Value.ID + "-" // the clock stood still or went back
+	}
+	t.Put(prefix+e.ID, e)
+	return nil
+}
+
+func repeats(last, e spec.Event) bool {
+	return last.Operation == e.Operation && last.Phase == e.Phase && last.Message == e.Message && last.Node == e.Node
+}

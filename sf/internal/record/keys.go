@@ -1,0 +1,89 @@
+package record
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+// Root is the prefix of every key of a cloud.
+const Root = "sf/"
+
+// Keys of records. docs/design.md tells who writes and who watches each.
+func CloudKey() string                  { return Root + "cloud" }
+func NamespaceKey(name string) string   { return NamespacePrefix + name }
+func NetworkKey(id string) string       { return NetworkPrefix + id }
+func NetworkStatusKey(id string) string { return Root + "network-status/" + id }
+func InstanceKey(id string) string      { return InstancePrefix + id }
+func InstanceStatusKey(id string) string {
+	return InstanceStatusPrefix + id
+}
+func UserDataKey(instance string) string        { return Root + "user-data/" + instance }
+func InterfaceKey(network, id string) string    { return InterfacePrefix(network) + id }
+func InterfaceIndexKey(id string) string        { return Root + "interface-index/" + id }
+func InterfacePrefix(network string) string     { return Root + "interface/" + network + "/" }
+func AddressKey(network, addr string) string    { return AddressPrefix(network) + addr }
+func AddressPrefix(network string) string       { return Root + "address/" + network + "/" }
+func MACKey(mac string) string                  { return Root + "mac/" + mac }
+func VNIKey(vni uint32) string                  { return fmt.Sprintf(Root+"vni/%08d", vni) }
+func NodeKey(name string) string                { return NodePrefix + name }
+func NodeLiveKey(name string) string            { return Root + "node-live/" + name }
+func NodeUsedKey(name string) string            { return Root + "node-used/" + name }
+func WorkPrefix(node string) string             { return Root + "work/" + node + "/" }
+func MemberPrefix(network string) string        { return Root + "member/" + network + "/" }
+func MemberKey(network, node string) string     { return MemberPrefix(network) + node }
+func MetadataKey(k spec.Kind, id string) string { return Root + "metadata/" + string(k) + "/" + id }
+func EventPrefix(k spec.Kind, id string) string { return Root + "event/" + string(k) + "/" + id + "/" }
+func IdempotencyKey(namespace string, k spec.Kind, key string) string {
+	return Root + "once/" + namespace + "/" + string(k) + "/" + key
+}
+
+// WorkKey is an entry of a node's work list: it exists while the node has a part
+// in the object, and is written whenever the node should look at it again.
+func WorkKey(node string, k spec.Kind, id string) string {
+	return WorkPrefix(node) + string(k) + "/" + id
+}
+
+// LivePrefix indexes the objects of a namespace that are not deleted.
+func LivePrefix(k spec.Kind, namespace string) string {
+	return Root + "live/" + string(k) + "/" + namespace + "/"
+}
+
+// DeadPrefix indexes the deleted objects of a namespace that are still readable.
+func DeadPrefix(k spec.Kind, namespace string) string {
+	return Root + "dead/" + string(k) + "/" + namespace + "/"
+}
+
+// Prefixes of records that are listed whole.
+const (
+	NamespacePrefix      = Root + "namespace/"
+	NetworkPrefix        = Root + "network/"
+	InstancePrefix       = Root + "instance/"
+	InstanceStatusPrefix = Root + "instance-status/"
+	NodePrefix           = Root + "node/"
+	ExpiryPrefix         = Root + "expire/"
+)
+
+// ExpiryKey orders what the janitor is to remove by when. what is a kind and the
+// parts that name the thing.
+func ExpiryKey(at time.Time, what ...string) string {
+	return fmt.Sprintf("%s%012d/%s", ExpiryPrefix, at.Unix(), strings.Join(what, "/"))
+}
+
+// ParseExpiryKey returns what ExpiryKey was made from.
+func ParseExpiryKey(key string) (at time.Time, what []string, ok bool) {
+	parts := strings.Split(strings.TrimPrefix(key, ExpiryPrefix), "/")
+	var unix int64
+	if len(parts) < 2 {
+		return at, nil, false
+	}
+	if _, err := fmt.Sscanf(parts[0], "%d", &unix); err != nil {
+		return at, nil, false
+	}
+	return time.Unix(unix, 0).UTC(), parts[1:], true
+}
+
+// Base returns what follows the last slash of a key.
+func Base(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
