@@ -22,6 +22,10 @@ const receiveBuffer = 1 << 20
 // port 67, each Write sends one frame. Read returns io.EOF when the interface is
 // removed, and waits while it is down. It needs CAP_NET_RAW.
 //
+// The interface has to take in frames for the network's router, or renewals, which
+// are unicast, are answered only once clients broadcast them: give a bridge the
+// [Network]'s RouterMAC as its address, or direct udp/67 to it at its ports.
+//
 // To listen in another namespace, call it in a goroutine that has locked its
 // thread and moved it there; the conn may then be used anywhere.
 func Listen(ifindex int) (io.ReadWriteCloser, error) {
@@ -52,11 +56,10 @@ func prepare(fd, ifindex int) error {
 	return nil
 }
 
-// attachFilter has the kernel pass incoming, unfragmented IPv4 UDP to port 67 only.
+// attachFilter has the kernel pass unfragmented IPv4 UDP to port 67 only. What this
+// host sends never reaches a socket bound to one protocol.
 func attachFilter(fd int) error {
 	program, err := bpf.Assemble([]bpf.Instruction{
-		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 9},
 		bpf.LoadAbsolute{Off: 12, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IP, SkipTrue: 7},
 		bpf.LoadAbsolute{Off: ethernetLen + 9, Size: 1},

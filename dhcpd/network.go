@@ -38,8 +38,8 @@ type Network struct {
 	Domain string
 	// MTU of the clients' interfaces in bytes, at least 68. 0 means that none is told.
 	MTU int
-	// LeaseTime in whole seconds; 0 means DefaultLeaseTime. Clients renew after half
-	// of it and ask any server after seven eighths.
+	// LeaseTime in whole seconds, at least 8; 0 means DefaultLeaseTime. Clients renew
+	// after half of it and ask any server after seven eighths.
 	LeaseTime time.Duration
 	// Routes beside the default route. Clients that understand them (option 121)
 	// ignore the router option, so the default route is put in front by itself.
@@ -78,8 +78,8 @@ func (n *Network) validate() error {
 		return fmt.Errorf("%w: domain of %d bytes: want at most 253", ErrInvalid, len(n.Domain))
 	case n.MTU != 0 && (n.MTU < 68 || n.MTU > 65535):
 		return fmt.Errorf("%w: MTU %d: want 68 to 65535, or 0 for none", ErrInvalid, n.MTU)
-	case n.LeaseTime < 0 || n.LeaseTime%time.Second != 0 || n.LeaseTime/time.Second >= 1<<32-1:
-		return fmt.Errorf("%w: lease time %v: want whole seconds below 2^32-1", ErrInvalid, n.LeaseTime)
+	case n.LeaseTime != 0 && (n.LeaseTime < 8*time.Second || n.LeaseTime%time.Second != 0 || n.LeaseTime/time.Second >= 1<<32-1):
+		return fmt.Errorf("%w: lease time %v: want whole seconds from 8 to 2^32-2, or 0 for %v", ErrInvalid, n.LeaseTime, DefaultLeaseTime)
 	}
 	for _, a := range n.DNS {
 		if !a.Is4() {

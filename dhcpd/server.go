@@ -97,7 +97,7 @@ func (s *Server) answer(ctx context.Context, conn io.Writer, reply, frame []byte
 	}
 	if _, err := conn.Write(reply); err != nil && ctx.Err() == nil {
 		s.failed.Add(1)
-		s.log.WarnContext(ctx, "dhcp: sending a reply failed", "client", client(frame), "error", err)
+		s.log.WarnContext(ctx, "dhcp: sending a reply failed", "client", source(frame), "error", err)
 	}
 	return reply
 }
@@ -110,12 +110,12 @@ func (s *Server) note(ctx context.Context, verdict Verdict, frame []byte) {
 		level = slog.LevelWarn
 	}
 	if s.log.Enabled(ctx, level) {
-		s.log.Log(ctx, level, "dhcp: request", "client", client(frame), "verdict", verdict.String())
+		s.log.Log(ctx, level, "dhcp: request", "client", source(frame), "verdict", verdict.String())
 	}
 }
 
-// client returns a frame's source address for the log.
-func client(frame []byte) string {
+// source returns a frame's source address for the log.
+func source(frame []byte) string {
 	if len(frame) < 12 {
 		return ""
 	}
