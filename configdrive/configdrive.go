@@ -43,7 +43,8 @@ type Config struct {
 	// Hostname is what the guest should call itself; empty means Name + ".local".
 	Hostname string
 	Zone     string // availability zone
-	// SSHKeys are public keys as in an authorized_keys file, written verbatim.
+	// SSHKeys are public keys, each text as an authorized_keys file: a key per
+	// line, empty lines and comments left out.
 	SSHKeys []string
 	// UserData is any bytes of any length; nil means that there is no user data,
 	// which is different from an empty file.

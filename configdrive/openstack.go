@@ -78,7 +78,7 @@ func (c Config) metaData() MetaData {
 	if m.Hostname == "" {
 		m.Hostname = c.Name + ".local"
 	}
-	for i, key := range c.SSHKeys {
+	for i, key := range authorizedKeys(c.SSHKeys) {
 		name := "mykey"
 		if i > 0 {
 			name += fmt.Sprint(i + 1)
@@ -86,6 +86,18 @@ func (c Config) metaData() MetaData {
 		m.PublicKeys[name] = key
 	}
 	return m
+}
+
+// authorizedKeys splits texts into keys: cloud-init takes each value for one key
+// and puts its restrictions (on root's, say) before the first line alone.
+func authorizedKeys(texts []string) []string {
+	var keys []string
+	for line := range strings.Lines(strings.Join(texts, "\n")) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			keys = append(keys, line)
+		}
+	}
+	return keys
 }
 
 func (c Config) networkData() NetworkData {
