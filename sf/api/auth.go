@@ -1,0 +1,111 @@
+package api
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+// root says who is there. Load balancers ask for it.
+func (q *request) root() (any, error) { return text("Shaken Fist REST API service"), nil }
+
+// auth exchanges a namespace and one of its keys for a token.
+func (q *request) auth() (any, error) {
+	switch {
+	case !q.args.given("namespace"):
+		return nil, q.args.missing("missing namespace in request")
+	case !q.args.given("key"):
+		return nil, q.args.missing("missing key in request")
+	case !q.args.isText("key"):
+		return nil, invalid("key is not a string")
+	}
+	namespace, secret := q.args.text("namespace"), q.args.text("key")
+	if q.args.err != nil {
+		return nil, q.args.err
+	}
+	key, err := q.checkSecret(namespace, secret)
+	if err != nil {
+		return nil, err
+	}
+	token, err := q.tokens.issue(namespace, key)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		AccessToken string `json:"access_token"`
+	}{token}, nil
+}
+
+// checkSecret finds the key that a secret belongs to. A caller who was wrong
+// before waits first; how many secrets are checked at a time is the cloud's to
+// bound.
+func (q *request) checkSecret(namespace, secret string) (*spec.Key, error) {
+	who := namespace + "\x00" + remote(q.http)
+	if d := q.throttle.delay(who); d > 0 {
+		if err := q.Sleep(q.ctx(), d); err != nil {
+			return nil, errGone
+		}
+	}
+	key, err := q.cloud.Authenticate(q.ctx(), namespace, secret)
+	if errors.Is(err, spec.ErrUnauthorized) || errors.Is(err, spec.ErrNotFound) {
+		q.throttle.failed(who)
+		return nil, unauthorized("unauthorized")
+	}
+	if err == nil {
+		q.throttle.succeeded(who)
+	}
+	return key, err
+}
+
+// remote is the address that a request came from, without the port.
+func remote(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// authenticate finds out who is calling.
+func (q *request) authenticate() error {
+	header := q.http.Header.Get("Authorization")
+	if header == "" {
+		return unauthorized("Missing Authorization Header")
+	}
+	token, ok := strings.CutPrefix(header, "Bearer ")
+	if !ok || token == "" || strings.Contains(token, " ") {
+		return unauthorized("Bad Authorization header. Expected value 'Bearer <JWT>'")
+	}
+	c, err := q.tokens.verify(token)
+	if err != nil {
+		return err
+	}
+	q.claims = c
+	if err := q.stillAllowed(); err != nil {
+		return err
+	}
+	q.namespace = c.Identity
+	return nil
+}
+
+// stillAllowed checks that the key of the caller's token is still there, and
+// still the same one.
+func (q *request) stillAllowed() error {
+	revoked := unauthorized("Token has been revoked")
+	ns, err := q.cloud.Namespace(q.ctx(), q.claims.Identity)
+	if errors.Is(err, spec.ErrNotFound) {
+		return revoked
+	}
+	if err != nil {
+		return err
+	}
+	for _, k := range ns.Keys {
+		if k.Name == q.claims.Key && k.Nonce == q.claims.Nonce {
+			return nil
+		}
+	}
+	return revoked
+}

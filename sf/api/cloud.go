@@ -1,0 +1,48 @@
+package api
+
+import (
+	"context"
+	"io"
+
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+// cloud is what the API uses of *sf.Cloud. Tests put faults in between.
+type cloud interface {
+	CreateNamespace(ctx context.Context, name string) error
+	Namespace(ctx context.Context, name string) (*spec.Namespace, error)
+	Namespaces(ctx context.Context) ([]*spec.Namespace, error)
+	DeleteNamespace(ctx context.Context, name string) error
+	SetKey(ctx context.Context, namespace, keyName, secret string) error
+	DeleteKey(ctx context.Context, namespace, keyName string) error
+	Authenticate(ctx context.Context, namespace, secret string) (*spec.Key, error)
+
+	Metadata(ctx context.Context, kind spec.Kind, id string) (spec.Metadata, error)
+	SetMetadata(ctx context.Context, kind spec.Kind, id, key string, value any) error
+	DeleteMetadata(ctx context.Context, kind spec.Kind, id, key string) error
+	Events(ctx context.Context, kind spec.Kind, id string) ([]*spec.Event, error)
+
+	CreateNetwork(ctx context.Context, namespace string, s spec.NetworkSpec) (*spec.Network, error)
+	Network(ctx context.Context, id string) (*spec.Network, error)
+	Networks(ctx context.Context, opts sf.ListOptions) ([]*spec.Network, string, error)
+	DeleteNetwork(ctx context.Context, id string) error
+	WaitNetwork(ctx context.Context, id string, cond func(*spec.Network) (bool, error)) (*spec.Network, error)
+	NetworkInterfaces(ctx context.Context, id string) ([]*spec.Interface, error)
+
+	CreateInstance(ctx context.Context, namespace string, s spec.InstanceSpec) (*spec.Instance, error)
+	Instance(ctx context.Context, id string) (*spec.Instance, error)
+	Instances(ctx context.Context, opts sf.ListOptions) ([]*spec.Instance, string, error)
+	DeleteInstance(ctx context.Context, id string) error
+	WaitInstance(ctx context.Context, id string, cond func(*spec.Instance) (bool, error)) (*spec.Instance, error)
+	InstanceInterfaces(ctx context.Context, id string) ([]*spec.Interface, error)
+	Interface(ctx context.Context, id string) (*spec.Interface, error)
+	UserData(ctx context.Context, id string) ([]byte, error)
+	SetPower(ctx context.Context, id string, want spec.PowerState) (*spec.Instance, error)
+	ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error)
+	Console(ctx context.Context, id string) (io.ReadWriteCloser, error)
+
+	Nodes(ctx context.Context) ([]*spec.Node, error)
+}
+
+var _ cloud = (*sf.Cloud)(nil)

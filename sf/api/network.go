@@ -1,0 +1,139 @@
+package api
+
+import (
+	"errors"
+
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+func (q *request) listNetworks() (any, error) {
+	all := q.args.flag("all")
+	if q.args.err != nil {
+		return nil, q.args.err
+	}
+	list, err := q.networks(sf.ListOptions{Namespace: q.scope(), All: all})
+	out := make([]networkSummary, 0, len(list))
+	for _, n := range list {
+		if n.UUID != spec.FloatingNetwork {
+			out = append(out, summaryOf(n))
+		}
+	}
+	return out, err
+}
+
+func (q *request) createNetwork() (any, error) {
+	a := q.args
+	s := spec.NetworkSpec{
+		Name:     a.text("name"),
+		Netblock: a.text("netblock"),
+		DHCP:     a.flag("provide_dhcp"),
+		NAT:      a.flag("provide_nat"),
+	}
+	namespace, err := q.target()
+	if a.err != nil {
+		return nil, a.err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.Netblock == "" {
+		return nil, a.missing("cannot parse netblock: no netblock specified")
+	}
+	if s.IdempotencyKey, err = q.idempotencyKey(); err != nil {
+		return nil, err
+	}
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	n, err := q.cloud.CreateNetwork(q.lasting(), namespace, s)
+	if err == nil && !q.asked("async") {
+		n, err = q.waitNetwork(n.UUID, "created", sf.NetworkCreated)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return wireNetwork(n), nil
+}
+
+func (q *request) getNetwork() (any, error) { return wireNetwork(q.network), nil }
+
+func (q *request) deleteNetwork() (any, error) {
+	n := q.network
+	if n.UUID == spec.FloatingNetwork {
+		return nil, forbidden("you cannot delete the floating network")
+	}
+	if n.Deletion.Gone() {
+		return nil, errNetworkNotFound
+	}
+	if n.Deletion == nil {
+		err := q.cloud.DeleteNetwork(q.lasting(), n.UUID)
+		if errors.Is(err, spec.ErrInUse) {
+			return nil, networkInUse("you cannot delete an in use network")
+		}
+		if err != nil {
+			return nil, or(err, errNetworkNotFound)
+		}
+	}
+	return nil, q.networkGone(n.UUID)
+}
+
+func networkInUse(text string) error { return &fault{403, spec.ErrInUse, text} }
+
+// networkGone waits until a network that was marked is gone. One whose record
+// has been forgotten meanwhile is.
+func (q *request) networkGone(id string) error {
+	if q.asked("async") {
+		return nil
+	}
+	_, err := q.waitNetwork(id, "deleted", sf.NetworkGone)
+	if errors.Is(err, spec.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// deleteNetworks deletes every network of a namespace, or none where one of them
+// is in use.
+func (q *request) deleteNetworks() (any, error) {
+	namespace, err := q.doomed()
+	if err != nil {
+		return nil, err
+	}
+	inUse := networkInUse("cannot delete an in use network")
+	list, err := q.networksOf(namespace)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range list {
+		nics, err := q.cloud.NetworkInterfaces(q.ctx(), n.UUID)
+		if err != nil && !errors.Is(err, spec.ErrNotFound) {
+			return nil, err
+		}
+		if len(live(nics)) > 0 {
+			return nil, inUse
+		}
+	}
+	ids := make([]string, 0, len(list))
+	for _, n := range list {
+		err := q.cloud.DeleteNetwork(q.lasting(), n.UUID)
+		if errors.Is(err, spec.ErrInUse) {
+			return nil, inUse
+		}
+		if err != nil && !errors.Is(err, spec.ErrNotFound) {
+			return nil, err
+		}
+		ids = append(ids, n.UUID)
+	}
+	for _, id := range ids {
+		if err := q.networkGone(id); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+func (q *request) networkInterfaces() (any, error) {
+	nics, err := q.cloud.NetworkInterfaces(q.ctx(), q.network.UUID)
+	return wireInterfaces(nics), err
+}

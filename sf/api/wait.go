@@ -1,0 +1,167 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+// Waiting ends in one of four ways: what was waited for happened; it can't
+// happen any more, and the condition's error says why; the configured time is
+// over, which is a 504 that says what the object waits for; or the caller hung
+// up, and nobody is told. In the last two the work goes on.
+
+// waitInstance waits for a condition of an instance. done says, for the text of
+// a time-out, what should have happened: "created", "deleted".
+func (q *request) waitInstance(id, done string, cond func(*spec.Instance) (bool, error)) (*spec.Instance, error) {
+	ctx, cancel := context.WithTimeout(q.ctx(), q.Timeout)
+	defer cancel()
+	i, err := q.cloud.WaitInstance(ctx, id, cond)
+	if err == nil || ctx.Err() == nil {
+		return i, err
+	}
+	var w *spec.Wait
+	if now, err := q.cloud.Instance(q.lasting(), id); err == nil {
+		w = now.Status.Wait
+	}
+	return nil, q.overdue("instance", id, done, w)
+}
+
+// waitNetwork is waitInstance for networks.
+func (q *request) waitNetwork(id, done string, cond func(*spec.Network) (bool, error)) (*spec.Network, error) {
+	ctx, cancel := context.WithTimeout(q.ctx(), q.Timeout)
+	defer cancel()
+	n, err := q.cloud.WaitNetwork(ctx, id, cond)
+	if err == nil || ctx.Err() == nil {
+		return n, err
+	}
+	var w *spec.Wait
+	if now, err := q.cloud.Network(q.lasting(), id); err == nil {
+		w = now.Status.Wait
+	}
+	return nil, q.overdue("network", id, done, w)
+}
+
+func (q *request) overdue(kind, id, done string, w *spec.Wait) error {
+	if errors.Is(q.ctx().Err(), context.Canceled) {
+		return errGone
+	}
+	why := ""
+	if w != nil && w.Reason != "" {
+		why = " (" + w.Reason + ")"
+	}
+	return spec.Errorf(spec.ErrTimeout, "%s %s is not %s after %v%s; work on it goes on, so look at it again later",
+		kind, id, done, q.Timeout, why).About(kind, id)
+}
+
+// pageSize is how many records are read at a time for lists.
+const pageSize = 1000
+
+// instances returns every instance that the options ask for.
+func (q *request) instances(opts sf.ListOptions) ([]*spec.Instance, error) {
+	var all []*spec.Instance
+	opts.Limit = pageSize
+	for {
+		page, next, err := q.cloud.Instances(q.ctx(), opts)
+		if err != nil || next == "" {
+			return append(all, page...), err
+		}
+		all, opts.After = append(all, page...), next
+	}
+}
+
+// networks returns every network that the options ask for.
+func (q *request) networks(opts sf.ListOptions) ([]*spec.Network, error) {
+	var all []*spec.Network
+	opts.Limit = pageSize
+	for {
+		page, next, err := q.cloud.Networks(q.ctx(), opts)
+		if err != nil || next == "" {
+			return append(all, page...), err
+		}
+		all, opts.After = append(all, page...), next
+	}
+}
+
+// instancesOf returns the instances of a namespace that are not gone yet, in
+// whatever state; an empty namespace means all of them.
+func (q *request) instancesOf(namespace string) ([]*spec.Instance, error) {
+	all, err := q.instances(sf.ListOptions{Namespace: namespace, All: true})
+	var left []*spec.Instance
+	for _, i := range all {
+		if !i.Deletion.Gone() {
+			left = append(left, i)
+		}
+	}
+	return left, err
+}
+
+// networksOf is instancesOf for networks.
+func (q *request) networksOf(namespace string) ([]*spec.Network, error) {
+	all, err := q.networks(sf.ListOptions{Namespace: namespace, All: true})
+	var left []*spec.Network
+	for _, n := range all {
+		if !n.Deletion.Gone() && n.UUID != spec.FloatingNetwork {
+			left = append(left, n)
+		}
+	}
+	return left, err
+}
+
+// scope is the namespace whose objects a list shows: system sees all.
+func (q *request) scope() string {
+	if q.isAdmin() {
+		return ""
+	}
+	return q.namespace
+}
+
+// target is the namespace that a create is for: the caller's, or where the
+// caller is system the one in the arguments.
+func (q *request) target() (string, error) {
+	asked := q.args.text("namespace")
+	if asked == "" || asked == q.namespace {
+		return q.namespace, nil
+	}
+	if !q.isAdmin() {
+		return "", errForeignNamespace
+	}
+	_, err := q.cloud.Namespace(q.ctx(), asked)
+	return asked, or(err, errNoNamespace)
+}
+
+// doomed is the namespace that a delete of everything is for. As in the seed,
+// system as the namespace means everything in the cloud; unlike there, the empty
+// string means nothing.
+func (q *request) doomed() (string, error) {
+	if v := string(q.args.values["confirm"]); v != "true" {
+		return "", q.args.missing("parameter confirm is not set true")
+	}
+	asked := q.args.text("namespace")
+	if q.args.err != nil {
+		return "", q.args.err
+	}
+	switch {
+	case !q.isAdmin() && asked != "" && asked != q.namespace:
+		return "", refused("you cannot delete other namespaces")
+	case !q.isAdmin():
+		return q.namespace, nil
+	case asked == "":
+		return "", invalid("system user must specify parameter namespace")
+	case asked == spec.System:
+		return "", nil
+	}
+	return asked, nil
+}
+
+// idempotencyKey returns the header that makes a repeated create safe.
+func (q *request) idempotencyKey() (string, error) {
+	key := q.http.Header.Get("Idempotency-Key")
+	if len(key) > 255 {
+		return "", invalid(fmt.Sprintf("the Idempotency-Key has %d characters, the most is 255", len(key)))
+	}
+	return key, nil
+}
