@@ -206,7 +206,10 @@ type Store interface {
 	// Commit carries out txn if all its conditions hold, else ErrConflict. When it
 	// returns nil the writes survive a crash of the process and of the machine (as
 	// far as the implementation promises durability), and every later read by
-	// anyone sees them. A transaction without operations only checks.
+	// anyone sees them. A transaction without operations only checks. With nil the
+	// revision is that of the write, or the newest when nothing changed; with
+	// ErrConflict it is one at which the refusing condition did not hold, so a cache
+	// that has reached it knows why.
 	Commit(ctx context.Context, txn Txn) (Revision, error)
 	// Watch delivers every change below prefix whose revision is greater than
 	// after. ErrCompacted when that history is no longer held, here or in Next.

@@ -1,0 +1,135 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shakenfist/cloud/store"
+)
+
+// everyMethod calls each method of the store that takes a context.
+func everyMethod(t *T, ctx context.Context, x store.Session) map[string]error {
+	got := map[string]error{}
+	_, got["Get"] = t.s.Get(ctx, "a")
+	_, got["List"] = t.s.List(ctx, "", store.Page{})
+	_, got["Commit"] = t.s.Commit(ctx, store.Txn{Do: []store.Op{store.Put("never", nil)}})
+	_, got["Watch"] = t.s.Watch(ctx, "", t.newestOr0())
+	_, got["Session"] = t.s.Session(ctx, time.Hour)
+	got["Compact"] = t.s.Compact(ctx, 1)
+	got["Renew"] = x.Renew(ctx)
+	return got
+}
+
+func (t *T) newestOr0() store.Revision {
+	l, err := t.s.List(t.ctx, "no such prefix", store.Page{})
+	if err != nil {
+		return 0
+	}
+	return l.Revision
+}
+
+var lifeCases = []namedCase{
+	// A done context fails every method with its own error, and nothing happens.
+	{"DoneContext", func(t *T) {
+		t.put("a")
+		x := t.session(long)
+		cancelled, cancel := context.WithCancel(t.ctx)
+		cancel()
+		late, cancel := context.WithDeadline(t.ctx, time.Unix(0, 0))
+		defer cancel()
+		for want, ctx := range map[error]context.Context{context.Canceled: cancelled, context.DeadlineExceeded: late} {
+			for name, err := range everyMethod(t, ctx, x) {
+				if !errors.Is(err, want) {
+					t.Errorf("%s: %v, want %v", name, err, want)
+				}
+			}
+		}
+		t.wantKeys("", "a")
+		t.ok(x.Renew(t.ctx))
+	}},
+	// A commit cancelled while it is under way either happened, or did not, or can't
+	// tell; when it claims that it did not, it never will.
+	{"CancelledCommit", func(t *T) {
+		const n = 200
+		certain := map[string]bool{}
+		for i := range n {
+			ctx, cancel := context.WithCancel(t.ctx)
+			go cancel()
+			key := fmt.Sprint("k", i)
+			r, err := t.s.Commit(ctx, store.Txn{Do: []store.Op{store.Put(key, nil)}})
+			cancel()
+			switch {
+			case err == nil:
+				certain[key] = true
+				if got := t.get(key); got.Revision != r {
+					t.Fatalf("committed at %d, found at %d", r, got.Revision)
+				}
+			case errors.Is(err, store.ErrUnknownOutcome):
+			default:
+				t.is(err, context.Canceled)
+				certain[key] = false
+			}
+		}
+		t.do(store.Put("last", nil))
+		for key, want := range certain {
+			if t.has(key) != want {
+				t.Errorf("%s: exists: %v, the commit said: %v", key, !want, want)
+			}
+		}
+	}},
+	// A closed store fails every method with ErrClosed, and ends the watches that wait.
+	{"Closed", func(t *T) {
+		t.put("a")
+		x := t.session(long)
+		w := t.watch("none", t.newest())
+		ended := make(chan error)
+		go func() {
+			for {
+				if _, err := w.Next(t.ctx); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		t.ok(t.s.Close())
+		t.is(<-ended, store.ErrClosed)
+		for name, err := range everyMethod(t, t.ctx, x) {
+			if !errors.Is(err, store.ErrClosed) {
+				t.Errorf("%s: %v, want ErrClosed", name, err)
+			}
+		}
+		_, err := w.Next(t.ctx)
+		t.is(err, store.ErrClosed)
+		t.ok(w.Close())
+	}},
+	// The next process finds all keys as they were, and revisions go on from there. Its
+	// watches from before get what they ask for, or ErrCompacted.
+	{"Reopen", func(t *T) {
+		if t.c.Reopen == nil {
+			t.Skip("this store does not outlive its process")
+		}
+		for round := range 3 {
+			for i := range 10 {
+				t.put(fmt.Sprintf("r/%d/%d", round, i))
+			}
+			t.do(store.Delete(fmt.Sprintf("r/%d/3", round)), store.DeletePrefix("x/"), store.Put(fmt.Sprintf("x/%d", round), []byte{0}))
+			before := t.list("", store.Page{})
+			t.s = t.c.Reopen(t.T, t.s)
+			after := t.list("", store.Page{})
+			if fmt.Sprint(before) != fmt.Sprint(after) {
+				t.Fatalf("before: %v\nafter: %v", before, after)
+			}
+			if l, err := t.s.List(t.ctx, "", store.Page{At: before.Revision}); err != nil || fmt.Sprint(l) != fmt.Sprint(before) {
+				t.Fatalf("the last snapshot is no longer held: %v", err)
+			}
+			f := t.follow("r/", before.Revision)
+			f.want(t.put("r/new"), "+r/new=r/new")
+			if err := watchError(t, before.Revision-2); !errors.Is(err, store.ErrCompacted) {
+				old := t.follow("", before.Revision-2)
+				old.want(before.Revision-1, fmt.Sprintf("+r/%d/9=r/%d/9", round, round))
+			}
+		}
+	}},
+}
