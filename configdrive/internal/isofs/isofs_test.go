@@ -38,6 +38,9 @@ func sample() []File {
 	for i := range 200 {
 		files = append(files, File{Path: fmt.Sprintf("many/a rather long name %03d.text", i), Data: []byte{byte(i)}})
 	}
+	for i := range 30 { // more continuation areas than a sector holds
+		files = append(files, File{Path: fmt.Sprintf("areas/%02d %s", i, strings.Repeat("一", maxName-3)), Data: []byte{byte(i)}})
+	}
 	return files
 }
 
@@ -142,7 +145,9 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestKdomanski(t *testing.T) {
-	files := slices.DeleteFunc(sample(), func(f File) bool { return strings.HasPrefix(f.Path, "many/") })
+	files := slices.DeleteFunc(sample(), func(f File) bool {
+		return strings.HasPrefix(f.Path, "many/") || strings.HasPrefix(f.Path, "areas/")
+	})
 	if diff := cmp.Diff(contents(files), kdomanski(t, build(t, files))); diff != "" {
 		t.Error("(-want +got):", diff)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func small(t testing.TB) []byte {
-	return build(t, []File{{"dir/file", []byte("contents")}, {"dir/other", []byte("more")}})
+	return build(t, []File{{"dir/file", []byte("contents")}, {"dir/other", []byte("more")}, {"empty dir/x", nil}})
 }
 
 // replace changes one occurrence of old, which must exist.
@@ -42,6 +42,11 @@ func TestReadHostile(t *testing.T) {
 		{"name twice", func(b []byte) []byte { return replace(t, b, "\x0a\x01\x00other", "\x09\x01\x00filer") }, ErrFormat},
 		{"directory inside itself", func(b []byte) []byte {
 			copy(b[third+2:], b[root+2:root+6])
+			return b
+		}, ErrFormat},
+		{"directory twice", func(b []byte) []byte {
+			fourth := third + int(b[third])
+			copy(b[fourth+2:fourth+18], b[third+2:third+18])
 			return b
 		}, ErrFormat},
 		{"record of no length", func(b []byte) []byte { b[third] = 5; return b }, ErrFormat},

@@ -73,6 +73,11 @@ func walkRecords(t *testing.T, img, root []byte, decode func([]byte) string) map
 			if i/SectorSize != (i+len(r)-1)/SectorSize || len(r)%2 != 0 {
 				t.Errorf("%q: record at %d of %d bytes crosses a border or is odd", name, i, len(r))
 			}
+			if ce := bytes.Index(r, []byte{'C', 'E', ceSize, 1}); ce >= 0 {
+				if offset, size := both(t, r[ce+12:]), both(t, r[ce+20:]); offset+size > SectorSize {
+					t.Errorf("%q: area of %d bytes at %d crosses a border", name, size, offset)
+				}
+			}
 			i += len(r)
 			count++
 			ident := r[33:][:r[32]]
