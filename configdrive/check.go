@@ -61,13 +61,13 @@ func (n Interface) check() error {
 		return fmt.Errorf("MTU %d: want 68 to 65535, or 0 to say nothing", n.MTU)
 	}
 	if n.Addr != (netip.Prefix{}) && (!n.Addr.IsValid() || !n.Addr.Addr().Is4()) {
-		return fmt.Errorf("Addr %s: want an IPv4 address with its prefix length", n.Addr)
+		return fmt.Errorf("address %s: want an IPv4 address with its prefix length", n.Addr)
 	}
 	switch {
 	case !n.Gateway.IsValid() && n.DefaultRoute:
 		return errors.New("DefaultRoute is set without a Gateway")
 	case n.Gateway.IsValid() && n.Addr.IsValid() && (!n.Addr.Contains(n.Gateway) || n.Gateway == n.Addr.Addr()):
-		return fmt.Errorf("Gateway %s: want another address in %s", n.Gateway, n.Addr.Masked())
+		return fmt.Errorf("gateway %s: want another address in %s", n.Gateway, n.Addr.Masked())
 	}
 	return nil
 }
