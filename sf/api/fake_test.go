@@ -1,0 +1,476 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+// fakeCloud is a cloud in which everything happens at once, for tests of what
+// the API does with errors, slowness and time. What it does with a real cloud is
+// tested with one.
+type fakeCloud struct {
+	mu         sync.Mutex
+	now        time.Time
+	serial     int
+	namespaces map[string]*spec.Namespace
+	networks   map[string]*spec.Network
+	instances  map[string]*spec.Instance
+	nics       map[string]*spec.Interface
+	userData   map[string][]byte
+	metadata   map[string]spec.Metadata
+	once       map[string]string
+
+	hold    bool                      // what is created stays creating, what is deleted deleting
+	broken  string                    // error of instances created from now on
+	faults  map[string]error          // by name of the method
+	port    func() io.ReadWriteCloser // of every console
+	changed *sync.Cond
+}
+
+func newFake() *fakeCloud {
+	f := &fakeCloud{
+		now:        time.Unix(1601091234, 560000000).UTC(),
+		namespaces: map[string]*spec.Namespace{}, networks: map[string]*spec.Network{},
+		instances: map[string]*spec.Instance{}, nics: map[string]*spec.Interface{},
+		userData: map[string][]byte{}, metadata: map[string]spec.Metadata{}, once: map[string]string{},
+		faults: map[string]error{},
+	}
+	f.changed = sync.NewCond(&f.mu)
+	f.networks[spec.FloatingNetwork] = &spec.Network{UUID: spec.FloatingNetwork, Version: "1",
+		NetworkSpec: spec.NetworkSpec{Name: "floating", Netblock: "192.168.20.0/24"},
+		Status:      spec.NetworkStatus{State: spec.StateInitial}}
+	f.CreateNamespace(context.Background(), spec.System)
+	return f
+}
+
+// enter locks and returns the fault that was planned for a method.
+func (f *fakeCloud) enter(method string) error {
+	f.mu.Lock()
+	return f.faults[method]
+}
+
+func (f *fakeCloud) uuid() string {
+	f.serial++
+	return fmt.Sprintf("00000000-0000-4000-8000-%012d", f.serial)
+}
+
+func missing(kind spec.Kind, id string) error {
+	return spec.Errorf(spec.ErrNotFound, "%s not found", kind).About(string(kind), id)
+}
+
+func (f *fakeCloud) CreateNamespace(ctx context.Context, name string) error {
+	err := f.enter("CreateNamespace")
+	defer f.mu.Unlock()
+	if err == nil && f.namespaces[name] == nil {
+		f.namespaces[name] = &spec.Namespace{Name: name, Created: f.now}
+	}
+	return err
+}
+
+func (f *fakeCloud) Namespace(ctx context.Context, name string) (*spec.Namespace, error) {
+	err := f.enter("Namespace")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if ns := f.namespaces[name]; ns != nil {
+		copied := *ns
+		copied.Keys = slices.Clone(ns.Keys)
+		return &copied, nil
+	}
+	return nil, missing(spec.KindNamespace, name)
+}
+
+func (f *fakeCloud) Namespaces(context.Context) ([]*spec.Namespace, error) {
+	err := f.enter("Namespaces")
+	defer f.mu.Unlock()
+	var all []*spec.Namespace
+	for _, ns := range f.namespaces {
+		all = append(all, ns)
+	}
+	slices.SortFunc(all, func(a, b *spec.Namespace) int { return strings.Compare(a.Name, b.Name) })
+	return all, err
+}
+
+func (f *fakeCloud) DeleteNamespace(ctx context.Context, name string) error {
+	err := f.enter("DeleteNamespace")
+	defer f.mu.Unlock()
+	for _, i := range f.instances {
+		if i.Namespace == name && !i.Deletion.Gone() {
+			return spec.Errorf(spec.ErrInUse, "you cannot delete a namespace with instances")
+		}
+	}
+	for _, n := range f.networks {
+		if n.Namespace == name && !n.Deletion.Gone() {
+			return spec.Errorf(spec.ErrInUse, "you cannot delete a namespace with networks")
+		}
+	}
+	delete(f.namespaces, name)
+	return err
+}
+
+func (f *fakeCloud) SetKey(ctx context.Context, namespace, name, secret string) error {
+	err := f.enter("SetKey")
+	defer f.mu.Unlock()
+	ns := f.namespaces[namespace]
+	if err != nil || ns == nil {
+		return errors.Join(err, missing(spec.KindNamespace, namespace))
+	}
+	ns.Keys = slices.DeleteFunc(ns.Keys, func(k spec.Key) bool { return k.Name == name })
+	ns.Keys = append(ns.Keys, spec.Key{Name: name, Hash: []byte(secret), Nonce: f.uuid()})
+	return nil
+}
+
+func (f *fakeCloud) DeleteKey(ctx context.Context, namespace, name string) error {
+	err := f.enter("DeleteKey")
+	defer f.mu.Unlock()
+	ns := f.namespaces[namespace]
+	ns.Keys = slices.DeleteFunc(ns.Keys, func(k spec.Key) bool { return k.Name == name })
+	return err
+}
+
+func (f *fakeCloud) Authenticate(ctx context.Context, namespace, secret string) (*spec.Key, error) {
+	err := f.enter("Authenticate")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if ns := f.namespaces[namespace]; ns != nil {
+		for _, k := range ns.Keys {
+			if string(k.Hash) == secret {
+				return &k, nil
+			}
+		}
+	}
+	return nil, spec.Errorf(spec.ErrUnauthorized, "unauthorized")
+}
+
+func (f *fakeCloud) Metadata(ctx context.Context, kind spec.Kind, id string) (spec.Metadata, error) {
+	err := f.enter("Metadata")
+	defer f.mu.Unlock()
+	m := spec.Metadata{}
+	for k, v := range f.metadata[string(kind)+id] {
+		m[k] = v
+	}
+	return m, err
+}
+
+func (f *fakeCloud) SetMetadata(ctx context.Context, kind spec.Kind, id, key string, value any) error {
+	err := f.enter("SetMetadata")
+	defer f.mu.Unlock()
+	if f.metadata[string(kind)+id] == nil {
+		f.metadata[string(kind)+id] = spec.Metadata{}
+	}
+	f.metadata[string(kind)+id][key] = value
+	return err
+}
+
+func (f *fakeCloud) DeleteMetadata(ctx context.Context, kind spec.Kind, id, key string) error {
+	err := f.enter("DeleteMetadata")
+	defer f.mu.Unlock()
+	delete(f.metadata[string(kind)+id], key)
+	return err
+}
+
+func (f *fakeCloud) Events(ctx context.Context, kind spec.Kind, id string) ([]*spec.Event, error) {
+	err := f.enter("Events")
+	defer f.mu.Unlock()
+	return []*spec.Event{
+		{Time: f.now, Kind: kind, Object: id, Node: "sf-1", Operation: "schedule", Phase: "finish", Duration: 170 * time.Millisecond},
+		{Time: f.now, Kind: kind, Object: id, Node: "sf-1", Operation: "trigger", Message: "login prompt", Count: 2, Last: f.now.Add(time.Second)},
+	}, err
+}
+
+func (f *fakeCloud) CreateNetwork(ctx context.Context, namespace string, s spec.NetworkSpec) (*spec.Network, error) {
+	err := f.enter("CreateNetwork")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	n := &spec.Network{UUID: f.uuid(), Namespace: namespace, Created: f.now, NetworkSpec: s, VNI: 7, Version: "1", Node: "sf-1"}
+	if s.NAT {
+		n.Gateway = netip.MustParseAddr("192.168.20.77")
+	}
+	n.Status = spec.NetworkStatus{State: spec.StateCreated, Since: f.now}
+	if f.hold {
+		n.Status.State = spec.StateCreating
+		n.Status.Wait = &spec.Wait{Reason: "a bridge", Since: f.now}
+	}
+	f.networks[n.UUID] = n
+	copied := *n
+	return &copied, nil
+}
+
+func (f *fakeCloud) Network(ctx context.Context, id string) (*spec.Network, error) {
+	err := f.enter("Network")
+	defer f.mu.Unlock()
+	if n := f.networks[id]; n != nil && err == nil {
+		copied := *n
+		return &copied, nil
+	}
+	return nil, errors.Join(err, missing(spec.KindNetwork, id))
+}
+
+func shown(opts sf.ListOptions, namespace string, s spec.State) bool {
+	return (opts.Namespace == "" || opts.Namespace == namespace) && (opts.All || s != spec.StateDeleted && s != spec.StateError)
+}
+
+func (f *fakeCloud) Networks(ctx context.Context, opts sf.ListOptions) ([]*spec.Network, string, error) {
+	err := f.enter("Networks")
+	defer f.mu.Unlock()
+	var all []*spec.Network
+	for _, n := range f.networks {
+		if shown(opts, n.Namespace, n.Status.State) {
+			copied := *n
+			all = append(all, &copied)
+		}
+	}
+	slices.SortFunc(all, func(a, b *spec.Network) int { return strings.Compare(a.UUID, b.UUID) })
+	return all, "", err
+}
+
+func (f *fakeCloud) DeleteNetwork(ctx context.Context, id string) error {
+	err := f.enter("DeleteNetwork")
+	defer f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, nic := range f.nics {
+		if nic.Network == id && nic.State != spec.StateDeleted {
+			return spec.Errorf(spec.ErrInUse, "network %s is in use", id)
+		}
+	}
+	n := f.networks[id]
+	n.Deletion = &spec.Deletion{Requested: f.now}
+	n.Status.State = spec.StateDeleting
+	if !f.hold {
+		n.Deletion.Done = f.now
+		n.Status.State = spec.StateDeleted
+	}
+	return nil
+}
+
+// wait calls look until it says that the waiting is over.
+func (f *fakeCloud) wait(ctx context.Context, look func() (bool, error)) error {
+	stop := context.AfterFunc(ctx, f.changed.Broadcast)
+	defer stop()
+	for {
+		if done, err := look(); done || err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("waiting: %w", ctx.Err())
+		}
+		f.changed.Wait()
+	}
+}
+
+func (f *fakeCloud) WaitNetwork(ctx context.Context, id string, cond func(*spec.Network) (bool, error)) (*spec.Network, error) {
+	err := f.enter("WaitNetwork")
+	defer f.mu.Unlock()
+	if err == nil {
+		err = f.wait(ctx, func() (bool, error) { return cond(f.networks[id]) })
+	}
+	copied := *f.networks[id]
+	return &copied, err
+}
+
+func (f *fakeCloud) nicsWhere(match func(*spec.Interface) bool) []*spec.Interface {
+	var all []*spec.Interface
+	for _, nic := range f.nics {
+		if match(nic) {
+			all = append(all, nic)
+		}
+	}
+	slices.SortFunc(all, func(a, b *spec.Interface) int { return a.Order - b.Order })
+	return all
+}
+
+func (f *fakeCloud) NetworkInterfaces(ctx context.Context, id string) ([]*spec.Interface, error) {
+	err := f.enter("NetworkInterfaces")
+	defer f.mu.Unlock()
+	return f.nicsWhere(func(n *spec.Interface) bool { return n.Network == id }), err
+}
+
+func (f *fakeCloud) CreateInstance(ctx context.Context, namespace string, s spec.InstanceSpec) (*spec.Instance, error) {
+	err := f.enter("CreateInstance")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if s.PlacedOn != "" && s.PlacedOn != "sf-1" {
+		return nil, spec.Errorf(spec.ErrNotFound, "node not found: %s", s.PlacedOn)
+	}
+	if id := f.once[s.IdempotencyKey]; id != "" {
+		copied := *f.instances[id]
+		return &copied, nil
+	}
+	i := &spec.Instance{UUID: f.uuid(), Namespace: namespace, Created: f.now, InstanceSpec: s, Node: "sf-1",
+		Version: "1", Power: spec.Power{Want: spec.PowerOn, Generation: 1}, UserDataSize: len(s.UserData)}
+	for order, want := range s.Interfaces {
+		n := f.networks[want.Network]
+		if n == nil || n.Namespace != namespace {
+			return nil, spec.Errorf(spec.ErrNotFound, "network %s not found", want.Network)
+		}
+		nic := &spec.Interface{UUID: f.uuid(), Network: n.UUID, Instance: i.UUID, Namespace: namespace, Order: order,
+			MAC: want.MAC, Address: netip.MustParseAddr("10.0.0.9"), Model: want.Model, State: spec.StateCreated, Since: f.now}
+		if want.Address != "" {
+			nic.Address = netip.MustParseAddr(want.Address)
+		}
+		if nic.MAC == "" {
+			nic.MAC = "02:00:00:a8:58:f9"
+		}
+		if nic.Model == "" {
+			nic.Model = "virtio"
+		}
+		f.nics[nic.UUID] = nic
+	}
+	f.userData[i.UUID] = s.UserData
+	f.metadata["instance"+i.UUID] = s.Metadata
+	i.Status = spec.InstanceStatus{State: spec.StateCreated, Since: f.now, Power: spec.PowerOn, PowerBefore: spec.PowerInitial,
+		PowerSince: f.now, Generation: 1, Boot: 1, Volumes: []spec.VolumeState{
+			{Device: "vda", Bus: "virtio", Type: "qcow2", Size: 8 << 30, Path: "/var/lib/sf/vda.qcow2", Base: s.Disks[0].Base},
+			{Device: "vdb", Bus: "virtio", Type: "raw", Path: "/var/lib/sf/vdb.raw", Drive: true},
+		}}
+	if f.hold {
+		i.Status = spec.InstanceStatus{State: spec.StateCreating, Since: f.now, Power: spec.PowerInitial,
+			Wait: &spec.Wait{Reason: "downloading cirros", Since: f.now, Done: 5, Total: 10}}
+	}
+	if f.broken != "" {
+		i.Status.State, i.Status.Error = spec.StateError, f.broken
+	}
+	f.instances[i.UUID] = i
+	if s.IdempotencyKey != "" {
+		f.once[s.IdempotencyKey] = i.UUID
+	}
+	copied := *i
+	return &copied, nil
+}
+
+func (f *fakeCloud) Instance(ctx context.Context, id string) (*spec.Instance, error) {
+	err := f.enter("Instance")
+	defer f.mu.Unlock()
+	if i := f.instances[id]; i != nil && err == nil {
+		copied := *i
+		return &copied, nil
+	}
+	return nil, errors.Join(err, missing(spec.KindInstance, id))
+}
+
+func (f *fakeCloud) Instances(ctx context.Context, opts sf.ListOptions) ([]*spec.Instance, string, error) {
+	err := f.enter("Instances")
+	defer f.mu.Unlock()
+	var all []*spec.Instance
+	for _, i := range f.instances {
+		if shown(opts, i.Namespace, i.Status.State) && i.UUID > opts.After {
+			copied := *i
+			all = append(all, &copied)
+		}
+	}
+	slices.SortFunc(all, func(a, b *spec.Instance) int { return strings.Compare(a.UUID, b.UUID) })
+	if opts.Limit > 0 && len(all) > opts.Limit {
+		return all[:opts.Limit], all[opts.Limit-1].UUID, err
+	}
+	return all, "", err
+}
+
+func (f *fakeCloud) DeleteInstance(ctx context.Context, id string) error {
+	err := f.enter("DeleteInstance")
+	defer f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	i := f.instances[id]
+	i.Deletion = &spec.Deletion{Requested: f.now}
+	i.Status.State = spec.StateDeleting
+	i.Version += "d"
+	if !f.hold {
+		i.Deletion.Done = f.now
+		i.Status.State, i.Status.Power = spec.StateDeleted, spec.PowerOff
+		for _, nic := range f.nics {
+			if nic.Instance == id {
+				nic.State = spec.StateDeleted
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fakeCloud) WaitInstance(ctx context.Context, id string, cond func(*spec.Instance) (bool, error)) (*spec.Instance, error) {
+	err := f.enter("WaitInstance")
+	defer f.mu.Unlock()
+	if err == nil {
+		err = f.wait(ctx, func() (bool, error) { return cond(f.instances[id]) })
+	}
+	copied := *f.instances[id]
+	return &copied, err
+}
+
+func (f *fakeCloud) InstanceInterfaces(ctx context.Context, id string) ([]*spec.Interface, error) {
+	err := f.enter("InstanceInterfaces")
+	defer f.mu.Unlock()
+	return f.nicsWhere(func(n *spec.Interface) bool { return n.Instance == id }), err
+}
+
+func (f *fakeCloud) Interface(ctx context.Context, id string) (*spec.Interface, error) {
+	err := f.enter("Interface")
+	defer f.mu.Unlock()
+	if nic := f.nics[id]; nic != nil && err == nil {
+		return nic, nil
+	}
+	return nil, errors.Join(err, missing(spec.KindInterface, id))
+}
+
+func (f *fakeCloud) UserData(ctx context.Context, id string) ([]byte, error) {
+	err := f.enter("UserData")
+	defer f.mu.Unlock()
+	return f.userData[id], err
+}
+
+func (f *fakeCloud) SetPower(ctx context.Context, id string, want spec.PowerState) (*spec.Instance, error) {
+	err := f.enter("SetPower")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	i := f.instances[id]
+	i.Power = spec.Power{Want: want, Generation: i.Power.Generation + 1}
+	i.Version += "p"
+	if !f.hold {
+		i.Status.PowerBefore, i.Status.Power, i.Status.Generation = i.Status.Power, want, i.Power.Generation
+	}
+	copied := *i
+	return &copied, nil
+}
+
+func (f *fakeCloud) ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error) {
+	err := f.enter("ConsoleLog")
+	defer f.mu.Unlock()
+	log := []byte("Linux version 6.1\r\nvm1 login: \xff")
+	return log[max(0, len(log)-int(n)):], err
+}
+
+func (f *fakeCloud) Console(ctx context.Context, id string) (io.ReadWriteCloser, error) {
+	err := f.enter("Console")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return f.port(), nil
+}
+
+func (f *fakeCloud) Nodes(context.Context) ([]*spec.Node, error) {
+	err := f.enter("Nodes")
+	defer f.mu.Unlock()
+	return []*spec.Node{{Name: "sf-1", Address: "10.0.0.11", Version: "1.0", Driver: "fake", Accel: "tcg", Seen: f.now, Live: true}}, err
+}

@@ -1,0 +1,203 @@
+package api
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// The files of testdata/wire are conversations with the API. A line that begins
+// with "> " is a request: who asks, the method, the URL, and perhaps headers in
+// brackets and a body. What follows it is the answer. What differs from run to
+// run is replaced: UUIDs by {uuid-1} and so on in the order in which they appear
+// (a later request can name them like that), MACs and times likewise.
+func TestWire(t *testing.T) {
+	files, err := filepath.Glob("testdata/wire/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no conversations", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := newConversation(t)
+			got := c.replay(string(want))
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if d := cmp.Diff(string(want), got); d != "" {
+				t.Errorf("the conversation went differently (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestEveryRouteHasGoldenTests checks that the conversations ask each URL, and
+// get each to succeed.
+func TestEveryRouteHasGoldenTests(t *testing.T) {
+	tested := map[string]bool{}
+	mux := http.NewServeMux()
+	for _, rt := range routes() {
+		mux.HandleFunc(rt.method+" "+rt.pattern, func(http.ResponseWriter, *http.Request) {})
+	}
+	files, _ := filepath.Glob("testdata/wire/*.txt")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^> \S+ (\S+) (\S+).*\n< (200|101) `).FindAllStringSubmatch(string(text), -1) {
+			_, pattern := mux.Handler(httptest.NewRequest(m[1], m[2], nil))
+			tested[pattern] = true
+		}
+	}
+	for _, rt := range routes() {
+		if !tested[rt.method+" "+rt.pattern] && !strings.HasSuffix(rt.pattern, "/console") { // a websocket: console_test.go
+			t.Errorf("%s %s: no conversation gets a 200 from it", rt.method, rt.pattern)
+		}
+	}
+}
+
+// conversation is a server and what its callers know.
+type conversation struct {
+	t      testing.TB
+	server *server
+	names  map[string]string // of what was replaced: value to name
+	tokens map[string]string // by namespace
+}
+
+func newConversation(t testing.TB) *conversation {
+	f := newFake()
+	for _, ns := range []string{"system", "demo", "other"} {
+		f.CreateNamespace(t.Context(), ns)
+		f.SetKey(t.Context(), ns, "test", "secret-of-"+ns)
+	}
+	c := &conversation{t: t, names: map[string]string{}, tokens: map[string]string{}}
+	c.server = newServer(f, testConfig())
+	return c
+}
+
+// testConfig is quick, and the same in each run.
+func testConfig() Config {
+	n := 0
+	now := time.Unix(1601091300, 0).UTC()
+	return Config{
+		Secret: []byte("a secret for tests, 32 bytes long"),
+		Now:    func() time.Time { return now },
+		NewID:  func() string { n++; return fmt.Sprintf("r-%d", n) },
+	}
+}
+
+func (c *conversation) token(namespace string) string {
+	if c.tokens[namespace] == "" {
+		ns, err := c.server.cloud.Namespace(c.t.Context(), namespace)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.tokens[namespace], err = c.server.tokens.issue(namespace, &ns.Keys[0])
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	return c.tokens[namespace]
+}
+
+// ask sends a request as a namespace, or as nobody where that is "-".
+func (c *conversation) ask(who, method, url string, header http.Header, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, url, strings.NewReader(body))
+	if body == "" {
+		r.Body = http.NoBody
+	}
+	if who != "-" {
+		r.Header.Set("Authorization", "Bearer "+c.token(who))
+	}
+	for k, v := range header {
+		r.Header[k] = v
+	}
+	w := httptest.NewRecorder()
+	c.server.ServeHTTP(w, r)
+	return w
+}
+
+// replay repeats the requests of a conversation and returns it with the answers
+// that they got.
+func (c *conversation) replay(script string) string {
+	var out bytes.Buffer
+	for line := range strings.Lines(script) {
+		if strings.HasPrefix(line, "#") {
+			fmt.Fprintf(&out, "\n%s", line)
+			continue
+		}
+		request, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "> ")
+		if !ok {
+			continue
+		}
+		who, rest, _ := strings.Cut(c.fillIn(request), " ")
+		method, rest, _ := strings.Cut(rest, " ")
+		url, rest, _ := strings.Cut(rest, " ")
+		header := http.Header{}
+		for h := headers.FindStringSubmatch(rest); h != nil; h = headers.FindStringSubmatch(rest) {
+			header.Set(h[1], h[2])
+			rest = rest[len(h[0]):]
+		}
+		w := c.ask(who, method, url, header, rest)
+		fmt.Fprintf(&out, "> %s\n< %d %s\n%s", request, w.Code, w.Header().Get("Content-Type"), c.mask(w.Body.String()))
+		if !strings.HasSuffix(w.Body.String(), "\n") {
+			out.WriteString(" (no newline)\n")
+		}
+	}
+	return strings.TrimPrefix(out.String(), "\n")
+}
+
+var (
+	headers = regexp.MustCompile(`^\[([A-Za-z-]+): ([^]]*)\] ?`)
+
+	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	macs  = regexp.MustCompile(`02:00(:[0-9a-f]{2}){4}`)
+	jwts  = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)
+	times = regexp.MustCompile(`"(state_updated|power_state_updated|created|timestamp|last|lastseen|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
+)
+
+// mask replaces what differs from run to run.
+func (c *conversation) mask(s string) string {
+	s = uuids.ReplaceAllStringFunc(s, func(v string) string { return c.name("uuid", v) })
+	s = macs.ReplaceAllStringFunc(s, func(v string) string { return c.name("mac", v) })
+	s = jwts.ReplaceAllString(s, "{token}")
+	return times.ReplaceAllString(s, `"$1":{time}`)
+}
+
+func (c *conversation) name(kind, value string) string {
+	if c.names[value] == "" {
+		n := 1
+		for _, name := range c.names {
+			if strings.HasPrefix(name, "{"+kind) {
+				n++
+			}
+		}
+		c.names[value] = fmt.Sprintf("{%s-%d}", kind, n)
+	}
+	return c.names[value]
+}
+
+// fillIn puts back what mask replaced.
+func (c *conversation) fillIn(s string) string {
+	for value, name := range c.names {
+		s = strings.ReplaceAll(s, name, value)
+	}
+	return s
+}
