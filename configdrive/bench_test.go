@@ -1,6 +1,7 @@
 package configdrive
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,7 +44,8 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // BenchmarkDrive makes a drive as a file, from a Config: by this package, and by
-// genisoimage from the tree that has to be written for it.
+// genisoimage from the tree that has to be written for it. Each time the file is
+// a new one: ext4 writes a truncated one to the disk when it is closed.
 func BenchmarkDrive(b *testing.B) {
 	for _, s := range benchSizes {
 		c := benchConfig(s.size)
@@ -53,6 +55,7 @@ func BenchmarkDrive(b *testing.B) {
 				if err := os.WriteFile(out, build(b, c), 0o600); err != nil {
 					b.Fatal(err)
 				}
+				os.Remove(out)
 			}
 		})
 		b.Run("by=genisoimage/user="+s.name, func(b *testing.B) {
@@ -88,5 +91,5 @@ func byGenisoimage(genisoimage, dir string, c Config) error {
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", cmd, err, text)
 	}
-	return os.RemoveAll(tree)
+	return errors.Join(os.Remove(out), os.RemoveAll(tree))
 }
