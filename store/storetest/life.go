@@ -114,7 +114,7 @@ var lifeCases = []namedCase{
 			for i := range 10 {
 				t.put(fmt.Sprintf("r/%d/%d", round, i))
 			}
-			t.do(store.Delete(fmt.Sprintf("r/%d/3", round)), store.DeletePrefix("x/"), store.Put(fmt.Sprintf("x/%d", round), []byte{0}))
+			t.do(store.Delete(fmt.Sprintf("r/%d/3", round)), store.DeletePrefix(fmt.Sprintf("r/%d/4", round)), store.Put(fmt.Sprintf("x/%d", round), []byte{0}))
 			before := t.list("", store.Page{})
 			t.s = t.c.Reopen(t.T, t.s)
 			after := t.list("", store.Page{})
