@@ -86,7 +86,7 @@ func layerNode(chain []layer, readOnly bool) object {
 }
 
 func controllerArgs(bus string) []string {
-	name := map[string]string{"scsi": "virtio-scsi-pci", "sata": "ahci", "usb": "qemu-xhci"}[bus]
+	name := map[string]string{"scsi": "virtio-scsi-pci", "sata": "ich9-ahci", "usb": "qemu-xhci"}[bus]
 	if name == "" {
 		return nil // on the card itself, or part of the chipset
 	}

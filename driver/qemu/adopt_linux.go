@@ -1,0 +1,46 @@
+package qemu
+
+import (
+	"github.com/shakenfist/cloud/driver"
+)
+
+// adopt meets the QEMU that a machine's record names. It returns a channel that
+// is closed when that has been tried, or nil when there is none to meet.
+func (m *machine) adopt() <-chan struct{} {
+	if m.rec.Process == nil {
+		if m.rec.State.On() {
+			m.change(true, func(r *record) { conclude(r, "the emulator's record was lost") })
+		}
+		return nil
+	}
+	boot, err := bootID()
+	id := *m.rec.Process
+	if err == nil && id.BootID != boot {
+		m.h.cleanup(m.id)
+		m.change(true, func(r *record) {
+			if r.Verdict == nil {
+				r.Verdict = &verdict{driver.Defined, "the host restarted"}
+			}
+			conclude(r, "")
+		})
+		return nil
+	}
+	if id.PID == 0 {
+		id, _ = search(m.id)
+	}
+	c, err := find(id)
+	if err != nil {
+		m.h.cfg.Log.Error("cannot adopt a machine", "machine", m.id, "pid", id.PID, "error", err)
+	}
+	if c == nil {
+		m.h.cleanup(m.id)
+		m.change(true, func(r *record) { conclude(r, "the emulator ended while nobody watched") })
+		return nil
+	}
+	s := newSession(m, c)
+	m.mu.Lock()
+	m.session = s
+	m.mu.Unlock()
+	m.h.work.Go(s.run)
+	return s.met
+}

@@ -1,0 +1,325 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shakenfist/cloud/driver"
+)
+
+// Hypervisor runs machines on QEMU. Besides driver.Hypervisor it is a
+// driver.Pauser, Resetter, Rebooter and Consoler.
+type Hypervisor struct {
+	cfg    Config
+	reg    registry
+	lock   *os.File
+	events hub
+
+	probing sync.Mutex // held while probing; guards probed until probeDone
+	probed  *probe
+
+	ctx    context.Context // ends at Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // our goroutines and calls
+
+	mu       sync.Mutex
+	closed   bool
+	machines map[string]*machine
+}
+
+var (
+	_ driver.Hypervisor = (*Hypervisor)(nil)
+	_ driver.Pauser     = (*Hypervisor)(nil)
+	_ driver.Resetter   = (*Hypervisor)(nil)
+	_ driver.Rebooter   = (*Hypervisor)(nil)
+	_ driver.Consoler   = (*Hypervisor)(nil)
+)
+
+// New opens the driver over cfg.Dir and adopts the machines that run already.
+// It waits for each of them to answer, together no longer than cfg.Timeout; one
+// that does not answer is listed as it was last known and tried again. ctx
+// bounds New alone.
+func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
+	cfg = cfg.withDefaults()
+	reg, lock, err := openRegistry(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("qemu: registry: %w", err)
+	}
+	h := &Hypervisor{cfg: cfg, reg: reg, lock: lock, machines: map[string]*machine{}}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	if err := h.adoptAll(ctx); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("qemu: %w", err)
+	}
+	h.work.Go(h.housekeeping)
+	return h, nil
+}
+
+// adoptAll loads the registry and meets the machines that are on.
+func (h *Hypervisor) adoptAll(ctx context.Context) error {
+	ids, err := h.reg.ids()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
+	defer cancel()
+	var met []<-chan struct{}
+	for _, id := range ids {
+		def, rec, err := h.reg.load(id)
+		if errors.Is(err, fs.ErrNotExist) {
+			h.reg.remove(id) // a Create or Destroy that did not get further
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		m := newMachine(h, def, rec)
+		h.machines[id] = m
+		if first := m.adopt(); first != nil {
+			met = append(met, first)
+		}
+	}
+	for _, first := range met {
+		select {
+		case <-first:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+// enter begins a call: it fails when the driver is closed, which then waits for
+// leave. The context it returns ends with the driver too.
+func (h *Hypervisor) enter(ctx context.Context) (context.Context, func(), error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, nil, fmt.Errorf("qemu: hypervisor: %w", fs.ErrClosed)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	h.work.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(h.ctx, cancel)
+	return ctx, func() { stop(); cancel(); h.work.Done() }, nil
+}
+
+// machine finds one, or ErrNotFound.
+func (h *Hypervisor) machine(id string) (*machine, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m := h.machines[id]; m != nil {
+		return m, nil
+	}
+	return nil, fmt.Errorf("qemu: machine %s: %w", id, driver.ErrNotFound)
+}
+
+// with runs an operation on one machine under its lock.
+func (h *Hypervisor) with(ctx context.Context, id string, act func(context.Context, *machine) error) error {
+	ctx, leave, err := h.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	m, err := h.machine(id)
+	if err != nil {
+		return err
+	}
+	if err := m.acquire(ctx); err != nil {
+		return fmt.Errorf("qemu: machine %s: %w", id, err)
+	}
+	defer m.release()
+	if err := act(ctx, m); err != nil {
+		return fmt.Errorf("qemu: machine %s: %w", id, err)
+	}
+	return nil
+}
+
+// Info implements driver.Hypervisor. The first call probes the host, which takes
+// some 100 ms, or 2 s where KVM is there but does not work.
+func (h *Hypervisor) Info(ctx context.Context) (driver.Info, error) {
+	ctx, leave, err := h.enter(ctx)
+	if err != nil {
+		return driver.Info{}, err
+	}
+	defer leave()
+	p, err := h.probe(ctx)
+	if err != nil {
+		return driver.Info{}, fmt.Errorf("qemu: %w", err)
+	}
+	return p.Info, nil
+}
+
+// Create implements driver.Hypervisor.
+func (h *Hypervisor) Create(ctx context.Context, spec driver.Spec) error {
+	ctx, leave, err := h.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	p, err := h.probe(ctx)
+	if err != nil {
+		return fmt.Errorf("qemu: %w", err)
+	}
+	if err := driver.Check(spec, p.Info); err != nil {
+		return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
+	}
+	if err := checkSlots(spec); err != nil {
+		return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
+	}
+	spec.Disks, spec.NICs = slices.Clone(spec.Disks), slices.Clone(spec.NICs)
+	for {
+		m, made, err := h.reserve(spec)
+		if err != nil {
+			return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
+		}
+		if err := m.acquire(ctx); err != nil {
+			return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
+		}
+		again, err := m.define(spec, made)
+		m.release()
+		if again {
+			continue // it was destroyed while we waited
+		}
+		if err != nil {
+			return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
+		}
+		return nil
+	}
+}
+
+// reserve finds or makes the entry of a machine, with a user ID of its own. A new
+// one is not listed before define has written it.
+func (h *Hypervisor) reserve(spec driver.Spec) (*machine, bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m := h.machines[spec.ID]; m != nil {
+		return m, false, nil
+	}
+	uid, err := h.freeUID()
+	if err != nil {
+		return nil, false, err
+	}
+	m := newMachine(h, definition{Spec: spec, UID: uid}, record{State: driver.Defined})
+	m.undefined = true
+	h.machines[spec.ID] = m
+	return m, true, nil
+}
+
+// freeUID is the lowest that no machine has; h.mu is held.
+func (h *Hypervisor) freeUID() (int, error) {
+	if os.Geteuid() != 0 || h.cfg.UIDBase < 0 {
+		return 0, nil
+	}
+	used := map[int]bool{}
+	for _, m := range h.machines {
+		used[m.def.UID] = true
+	}
+	for uid := h.cfg.UIDBase; uid < h.cfg.UIDBase+h.cfg.UIDCount; uid++ {
+		if !used[uid] {
+			return uid, nil
+		}
+	}
+	return 0, fmt.Errorf("all %d user IDs from %d are taken (see Config.UIDCount)", h.cfg.UIDCount, h.cfg.UIDBase)
+}
+
+// Inspect implements driver.Hypervisor. It asks nobody and never waits for a
+// machine: state is kept as QEMU and the kernel report it.
+func (h *Hypervisor) Inspect(ctx context.Context, id string) (driver.Status, error) {
+	_, leave, err := h.enter(ctx)
+	if err != nil {
+		return driver.Status{}, err
+	}
+	defer leave()
+	m, err := h.machine(id)
+	if err != nil {
+		return driver.Status{}, err
+	}
+	s, ok := m.status()
+	if !ok {
+		return driver.Status{}, fmt.Errorf("qemu: machine %s: %w", id, driver.ErrNotFound)
+	}
+	return s, nil
+}
+
+// List implements driver.Hypervisor, sorted by ID. Like Inspect it never waits.
+func (h *Hypervisor) List(ctx context.Context) ([]driver.Status, error) {
+	_, leave, err := h.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	var list []driver.Status
+	for _, m := range h.all() {
+		if s, ok := m.status(); ok {
+			list = append(list, s)
+		}
+	}
+	slices.SortFunc(list, func(a, b driver.Status) int { return strings.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+func (h *Hypervisor) all() []*machine {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*machine
+	for _, m := range h.machines {
+		all = append(all, m)
+	}
+	return all
+}
+
+// forget removes a machine from the list.
+func (h *Hypervisor) forget(m *machine) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.machines[m.id] == m {
+		delete(h.machines, m.id)
+	}
+}
+
+// Close implements driver.Hypervisor: it waits for calls under way, which end
+// early, and leaves the machines running.
+func (h *Hypervisor) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	h.events.close()
+	h.work.Wait()
+	return h.lock.Close()
+}
+
+// bounded limits one exchange with a QEMU.
+func (h *Hypervisor) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, h.cfg.Timeout)
+}
+
+// housekeeping does what time alone asks for.
+func (h *Hypervisor) housekeeping() {
+	tick := time.NewTicker(h.cfg.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, m := range h.all() {
+			m.keepHouse()
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/shakenfist/cloud/driver"
+)
+
+// machine is one definition and, while it is on, its session with a QEMU.
+type machine struct {
+	h  *Hypervisor
+	id string
+
+	// op is the lock of operations: a token that whoever changes the machine
+	// holds, across waits that are all bounded.
+	op chan struct{}
+
+	// saving serialises writes of state.json. It is taken before mu.
+	saving sync.Mutex
+
+	// mu guards what follows and is never held across a wait.
+	mu        sync.Mutex
+	def       definition
+	rec       record
+	undefined bool // not written yet, or destroyed
+	session   *session
+}
+
+func newMachine(h *Hypervisor, def definition, rec record) *machine {
+	return &machine{h: h, id: def.Spec.ID, op: make(chan struct{}, 1), def: def, rec: rec}
+}
+
+func (m *machine) acquire(ctx context.Context) error {
+	select {
+	case m.op <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case m.op <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (m *machine) release() { <-m.op }
+
+// define writes a new definition, or compares with the one there is. again says
+// that the machine was destroyed meanwhile.
+func (m *machine) define(spec driver.Spec, made bool) (again bool, err error) {
+	m.mu.Lock()
+	def, undefined := m.def, m.undefined
+	m.mu.Unlock()
+	switch {
+	case !undefined && !def.Spec.Equal(spec):
+		return false, driver.ErrExists
+	case !undefined:
+		return false, nil
+	case !made:
+		return true, nil
+	}
+	defer func() {
+		if err != nil {
+			m.h.reg.remove(m.id)
+			m.h.forget(m)
+		}
+	}()
+	if _, err := os.Stat(spec.Dir); err != nil {
+		def.MadeDir = true
+	}
+	if err := os.MkdirAll(filepath.Dir(spec.Dir), 0o755); err != nil {
+		return false, noSpace(err)
+	}
+	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
+		return false, noSpace(err)
+	}
+	if err := m.h.reg.create(def); err != nil {
+		return false, noSpace(err)
+	}
+	m.mu.Lock()
+	m.def, m.undefined = def, false
+	m.mu.Unlock()
+	return false, m.change(true, func(r *record) { r.State = driver.Defined })
+}
+
+// change edits the record, writes it and tells the world if the state changed.
+// durable also survives a power failure.
+func (m *machine) change(durable bool, edit func(*record)) error {
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	m.mu.Lock()
+	before := m.rec
+	edit(&m.rec)
+	if m.rec.State != before.State || m.rec.Boot != before.Boot || m.rec.Since.IsZero() {
+		m.rec.Since = m.h.cfg.Now()
+	}
+	after, gone := m.rec, m.undefined
+	m.mu.Unlock()
+	if gone {
+		return nil
+	}
+	err := m.h.reg.save(m.id, after, durable)
+	if err != nil {
+		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
+		err = fmt.Errorf("state: %w", err)
+	}
+	if after.State != before.State || after.Boot != before.Boot || after.Since != before.Since {
+		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: after.Reason})
+	}
+	return err
+}
+
+// status is the machine for people; false when it is none (any more).
+func (m *machine) status() (driver.Status, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := driver.Status{ID: m.id, State: m.rec.State, Since: m.rec.Since, Reason: m.rec.Reason, Boot: m.rec.Boot}
+	if m.session != nil && s.State.On() {
+		s.PID = m.session.child.PID
+	}
+	return s, !m.undefined
+}
+
+// on returns the session of a machine that is on, else ErrState.
+func (m *machine) on(verb string) (*session, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.undefined {
+		return nil, driver.ErrNotFound
+	}
+	if m.session == nil {
+		return nil, fmt.Errorf("cannot %s a machine that is %s: %w", verb, m.rec.State, driver.ErrState)
+	}
+	return m.session, nil
+}

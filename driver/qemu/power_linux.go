@@ -1,0 +1,123 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shakenfist/cloud/driver"
+	"golang.org/x/sys/unix"
+)
+
+// rebootWithin is how long after Reboot a shutdown of the guest means a new boot.
+const rebootWithin = 5 * time.Minute
+
+// enoughRoom in bytes makes it worthwhile to let a stalled machine try again.
+const enoughRoom = 1 << 20
+
+// Pause implements driver.Pauser. A stalled machine cannot be paused.
+func (h *Hypervisor) Pause(ctx context.Context, id string) error {
+	return h.with(ctx, id, func(ctx context.Context, m *machine) error {
+		s, err := m.on("pause")
+		if err != nil {
+			return err
+		}
+		switch m.record().State {
+		case driver.Paused:
+			return nil
+		case driver.Stalled:
+			return fmt.Errorf("cannot pause a machine that is stalled: %w", driver.ErrState)
+		}
+		return s.thenSync(ctx, "stop")
+	})
+}
+
+// Resume implements driver.Pauser. A stalled machine tries its writes again.
+func (h *Hypervisor) Resume(ctx context.Context, id string) error {
+	return h.with(ctx, id, func(ctx context.Context, m *machine) error {
+		s, err := m.on("resume")
+		if err != nil || m.record().State == driver.Running {
+			return err
+		}
+		return s.thenSync(ctx, "cont")
+	})
+}
+
+// Reset implements driver.Resetter.
+func (h *Hypervisor) Reset(ctx context.Context, id string) error {
+	return h.with(ctx, id, func(ctx context.Context, m *machine) error {
+		s, err := m.on("reset")
+		if err != nil {
+			return err
+		}
+		return s.execute(ctx, "system_reset", nil)
+	})
+}
+
+// Reboot implements driver.Rebooter: the power button is pressed, and if the
+// guest shuts down within five minutes it is started again in the same process.
+func (h *Hypervisor) Reboot(ctx context.Context, id string) error {
+	return h.with(ctx, id, func(ctx context.Context, m *machine) error {
+		s, err := m.on("reboot")
+		if err != nil {
+			return err
+		}
+		return m.press(ctx, s, h.cfg.Now().Add(rebootWithin))
+	})
+}
+
+// press presses the power button; rebootBy, written down first, decides what the
+// shutdown will mean.
+func (m *machine) press(ctx context.Context, s *session, rebootBy time.Time) error {
+	if err := m.change(false, func(r *record) { r.RebootBy = rebootBy }); err != nil {
+		return err
+	}
+	return s.execute(ctx, "system_powerdown", nil)
+}
+
+func (s *session) thenSync(ctx context.Context, command string) error {
+	if err := s.execute(ctx, command, nil); err != nil {
+		return err
+	}
+	return s.sync(ctx)
+}
+
+// keepHouse bounds the console log and lets a stalled machine go on when all its
+// file systems have room. Only one that nobody else is busy with.
+func (m *machine) keepHouse() {
+	m.mu.Lock()
+	s, def, rec := m.session, m.def, m.rec
+	m.mu.Unlock()
+	if s == nil {
+		return
+	}
+	if err := boundLog(consoleLog(def.Spec), m.h.cfg.ConsoleLimit); err != nil {
+		m.h.cfg.Log.Warn("cannot bound a console log", "machine", m.id, "error", err)
+	}
+	if rec.State != driver.Stalled || !hasRoom(def.Spec) {
+		return
+	}
+	select {
+	case m.op <- struct{}{}:
+		defer m.release()
+	default:
+		return
+	}
+	// The user may have resumed, stopped or restarted it in between.
+	if now := m.record(); now.State == driver.Stalled && now.Boot == rec.Boot {
+		s.thenSync(m.h.ctx, "cont")
+	}
+}
+
+func hasRoom(s driver.Spec) bool {
+	for _, d := range s.Disks {
+		var st unix.Statfs_t
+		if d.CDROM || d.ReadOnly || unix.Statfs(d.Path, &st) != nil {
+			continue
+		}
+		if st.Bavail*uint64(st.Bsize) < enoughRoom {
+			return false
+		}
+	}
+	return true
+}
