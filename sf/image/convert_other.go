@@ -1,0 +1,14 @@
+//go:build !linux
+
+package image
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+)
+
+// runLimited refuses: without limits a stranger's image is not converted.
+func runLimited(cmd *exec.Cmd, _ int64) error {
+	return fmt.Errorf("limit %s: %w on this operating system", cmd.Path, errors.ErrUnsupported)
+}

@@ -1,0 +1,30 @@
+// Package image brings disk images to a host and lays instances' disks over them.
+//
+// A Source resolves a reference (a URL, or a shorthand such as "cirros:0.5.1")
+// and opens its bytes at any offset; HTTP is the one for the web. A Cache holds
+// what a Source gave: downloaded once however many callers ask, resumed after a
+// break or a crash, verified, decompressed, inspected before anything else opens
+// it, and then kept read-only under the hash of its content. Local is a
+// driver.Volumes over a Cache: each instance has a directory with a thin overlay
+// per disk.
+//
+// # What a stranger's bytes may do
+//
+// References come from tenants and bytes from anywhere. Addresses are checked
+// when a connection is made, redirects included, so that a tenant cannot reach
+// the host or its link. Formats are recognised by content and stated from then
+// on, never guessed again. An image that names another file, is encrypted, or
+// grows beyond the limits is refused. Errors that no retry can mend are
+// ErrPermanent.
+//
+// # On disk
+//
+//	images/<id>.qcow2|.raw|.iso   read-only; the ID is the SHA-256 of the content
+//	urls/<hash>.json              what a URL gave: validators, checksums, image ID
+//	names/<hash>.json             what a reference resolved to
+//	partial/<hash>, <hash>.json   a download under way, and how much of it is safe
+//	tmp/                          work in progress, emptied when the Cache is opened
+//
+// Only a rename brings a file into images. One process at a time may have a
+// cache directory open.
+package image

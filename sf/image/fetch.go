@@ -1,0 +1,194 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/shakenfist/cloud/driver"
+)
+
+// Fetch makes the image that ref names present, as driver.Volumes says. When the
+// origin cannot be asked, or no longer has the image, what is cached is returned
+// as Stale; when its address is forbidden to the caller or it denies access, it
+// is not.
+func (c *Cache) Fetch(ctx context.Context, ref driver.ImageRef, report func(driver.Progress)) (driver.Image, error) {
+	report = c.throttle(report)
+	report(driver.Progress{Stage: "resolving"})
+	d, err := c.config.Source.Resolve(ctx, ref)
+	if err != nil {
+		return c.stale(ctx, ref, err)
+	}
+	if err := c.save(namesDir, key(ref.Name), resolved{Name: Redact(ref.Name), URLKey: key(d.URL), Checksum: d.Checksum}); err != nil {
+		return driver.Image{}, err
+	}
+	if image, ok := c.fresh(d); ok {
+		return image, nil
+	}
+	return c.flights.do(ctx, d.URL+"#"+d.Checksum.Hex, report, func(report func(driver.Progress)) (driver.Image, error) {
+		if image, ok := c.fresh(d); ok { // by an earlier flight
+			return image, nil
+		}
+		return c.fetch(ctx, d, report)
+	})
+}
+
+// fresh returns the cached image if it is what d describes.
+func (c *Cache) fresh(d Description) (driver.Image, bool) {
+	var o origin
+	if !c.load(urlsDir, key(d.URL), &o) || !o.provides(d) {
+		return driver.Image{}, false
+	}
+	image, err := c.touch(o.ID, d.URL)
+	return image, err == nil
+}
+
+// stale returns what is cached for a reference that could not be resolved, or
+// the error that says why not.
+func (c *Cache) stale(ctx context.Context, ref driver.ImageRef, err error) (driver.Image, error) {
+	if ctx.Err() != nil || errors.Is(err, ErrForbidden) || errors.Is(err, ErrDenied) {
+		return driver.Image{}, err
+	}
+	var name resolved
+	var o origin
+	if !c.load(namesDir, key(ref.Name), &name) || !c.load(urlsDir, name.URLKey, &o) {
+		return driver.Image{}, err
+	}
+	// What an administrator could reach is not for tenants to read by its name,
+	// and a checksum holds without its origin too.
+	if o.Trusted && !ref.Trusted || name.Checksum.Hex != "" && o.Sums[name.Checksum.Algorithm] != name.Checksum.Hex {
+		return driver.Image{}, err
+	}
+	image, terr := c.touch(o.ID, o.URL)
+	if terr != nil {
+		return driver.Image{}, err
+	}
+	c.config.Log.Warn("image origin unavailable, using the cached image", "image", o.URL, "id", o.ID, "err", err)
+	image.Stale = true
+	return image, nil
+}
+
+// lookups is how often an image that changes under our hands is looked up anew.
+const lookups = 3
+
+// fetch downloads and installs what d describes. When the origin changes
+// meanwhile, or its checksum and its bytes are of different days, it is looked up
+// again.
+func (c *Cache) fetch(ctx context.Context, d Description, report func(driver.Progress)) (driver.Image, error) {
+	for try := 1; ; try++ {
+		image, err := c.obtain(ctx, d, report)
+		switch {
+		case err == nil || try >= lookups:
+			return image, err
+		case errors.Is(err, ErrChecksum) && try == 1:
+		case errors.Is(err, ErrChanged):
+		default:
+			return image, err
+		}
+		c.config.Log.Info("image looked up again", "image", Redact(d.URL), "err", err)
+		if d, err = c.config.Source.Resolve(ctx, d.Ref); err != nil {
+			return driver.Image{}, err
+		}
+	}
+}
+
+// obtain is one way from the origin into the cache.
+func (c *Cache) obtain(ctx context.Context, d Description, report func(driver.Progress)) (driver.Image, error) {
+	p, err := c.openPartial(d)
+	if err != nil {
+		return driver.Image{}, fail("download", d.URL, c.noSpace(err, 0), "")
+	}
+	defer p.close()
+	if err := c.download(ctx, d, p, report); err != nil {
+		if errors.Is(err, ErrPermanent) {
+			p.discard()
+		}
+		return driver.Image{}, err
+	}
+	report(driver.Progress{Stage: "verifying", Done: p.size, Total: p.size})
+	if err := p.verify(d); err != nil {
+		p.discard()
+		return driver.Image{}, fail("verify", d.URL, err, "")
+	}
+	id, err := c.admit(ctx, d, p, report)
+	if err != nil {
+		// Whatever is wrong with these bytes stays wrong, unless the host is at fault.
+		if errors.Is(err, ErrPermanent) {
+			p.discard()
+		}
+		return driver.Image{}, err
+	}
+	o := origin{URL: Redact(d.URL), ID: id, Size: p.size, ETag: d.ETag, LastModified: d.LastModified, Sums: p.sums(), Trusted: d.Ref.Trusted}
+	if err := c.save(urlsDir, key(d.URL), o); err != nil {
+		return driver.Image{}, err
+	}
+	p.discard()
+	return c.touch(id, d.URL)
+}
+
+// admit turns a verified download into an image of the cache and returns its ID.
+func (c *Cache) admit(ctx context.Context, d Description, p *partial, report func(driver.Progress)) (id string, err error) {
+	work, err := os.MkdirTemp(filepath.Join(c.dir, tmpDir), "image-")
+	if err != nil {
+		return "", c.noSpace(err, 0)
+	}
+	defer os.RemoveAll(work)
+	path, id := p.path, p.sums()["sha256"]
+	unpacked := filepath.Join(work, "unpacked")
+	switch sum, packed, err := c.unpack(ctx, p, unpacked, report); {
+	case err != nil:
+		return "", fail("decompress", d.URL, err, "")
+	case packed:
+		path, id = unpacked, sum
+	}
+	kind, err := c.inspect(ctx, path)
+	if err != nil {
+		return "", fail("inspect", d.URL, err, "")
+	}
+	if kind.convert {
+		report(driver.Progress{Stage: "converting"})
+		converted := filepath.Join(work, "converted")
+		if err := c.convert(ctx, kind.format, path, converted); err != nil {
+			return "", fail("convert", d.URL, err, "")
+		}
+		path = converted
+		if kind, err = c.inspect(ctx, path); err != nil {
+			return "", fail("convert", d.URL, err, "")
+		}
+	}
+	if kind.pad > 0 {
+		if err := os.Truncate(path, kind.size+kind.pad); err != nil {
+			return "", err
+		}
+	}
+	if path == p.path {
+		// On Windows an open file cannot be renamed, and nothing more is written.
+		p.close()
+	}
+	return id, c.install(path, id, kind.ext())
+}
+
+// throttle lets changes of stage through and otherwise a few reports a second.
+func (c *Cache) throttle(report func(driver.Progress)) func(driver.Progress) {
+	if report == nil {
+		return func(driver.Progress) {}
+	}
+	var mu sync.Mutex
+	var stage string
+	var last time.Time
+	return func(p driver.Progress) {
+		mu.Lock()
+		now := c.config.Now()
+		pass := p.Stage != stage || now.Sub(last) >= 250*time.Millisecond || p.Total > 0 && p.Done == p.Total
+		if pass {
+			stage, last = p.Stage, now
+		}
+		mu.Unlock()
+		if pass {
+			report(p)
+		}
+	}
+}

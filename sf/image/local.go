@@ -1,0 +1,231 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+
+	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/sf/image/qcow2"
+)
+
+// LocalConfig of Local volumes. Cache is required.
+type LocalConfig struct {
+	Cache *Cache
+	// ClusterSize of new qcow2 volumes in bytes; 0 is 64 KiB.
+	ClusterSize int64
+}
+
+// Local is a driver.Volumes on a file system of this host:
+//
+//	<dir>/<uuid>/vda.qcow2   a disk: empty, or laid over an image of the cache
+//	<dir>/<uuid>/vdb.raw     given content, such as a config drive
+//	<dir>/<uuid>/hdc.cdrom   a symbolic link to an image that is attached as it is
+//
+// Names of images in overlays and links are relative, so that a data directory
+// that holds both may be moved. They are also the record of which images are in
+// use; there is no other.
+type Local struct {
+	dir    string
+	config LocalConfig
+	busy   [64]sync.Mutex // by hash of the instance's ID
+}
+
+var _ driver.Volumes = (*Local)(nil)
+
+// NewLocal opens the volumes below dir, which is created if need be.
+func NewLocal(dir string, c LocalConfig) (*Local, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("volumes: %w", err)
+	}
+	// Relative names must hold from where the directories really are.
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("volumes: %w", err)
+	}
+	return &Local{dir: dir, config: c}, nil
+}
+
+var (
+	uuidForm   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	deviceForm = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
+	volumeFile = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}\.(qcow2|raw|cdrom)$`)
+)
+
+// Dir implements driver.Volumes. It is empty for what is not a UUID in lower
+// case: such an ID has no directory.
+func (l *Local) Dir(id string) string {
+	if !uuidForm.MatchString(id) {
+		return ""
+	}
+	return filepath.Join(l.dir, id)
+}
+
+// instance checks an ID and serialises what is done to its directory.
+func (l *Local) instance(id string) (dir string, unlock func(), err error) {
+	if dir = l.Dir(id); dir == "" {
+		return "", nil, fmt.Errorf("%w: instance ID %.80q: use a UUID in lower case", driver.ErrInvalid, id)
+	}
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	m := &l.busy[h.Sum32()%uint32(len(l.busy))]
+	m.Lock()
+	return dir, m.Unlock, nil
+}
+
+// Fetch implements driver.Volumes. When the disk is too full for the image it
+// makes room by evicting others, once.
+func (l *Local) Fetch(ctx context.Context, ref driver.ImageRef, report func(driver.Progress)) (driver.Image, error) {
+	image, err := l.config.Cache.Fetch(ctx, ref, report)
+	if !errors.Is(err, driver.ErrNoSpace) {
+		return image, err
+	}
+	var space *spaceError
+	need := int64(0)
+	if errors.As(err, &space) {
+		need = space.need
+	}
+	if removed, everr := l.config.Cache.evict(ctx, need, l.referenced()); everr != nil || len(removed) == 0 {
+		return image, errors.Join(err, everr)
+	}
+	return l.config.Cache.Fetch(ctx, ref, report)
+}
+
+// Evict removes cached images that nothing here uses and wanted (may be nil)
+// does not ask to keep, as Cache.Evict describes.
+func (l *Local) Evict(ctx context.Context, wanted func(id string) bool) ([]Cached, error) {
+	referenced := l.referenced()
+	return l.config.Cache.Evict(ctx, func(id string) bool {
+		return wanted != nil && wanted(id) || referenced(id)
+	})
+}
+
+// referenced returns a predicate that reads which images are in use when first
+// asked, which is while no new use can begin. What cannot be read counts as use
+// of everything.
+func (l *Local) referenced() func(id string) bool {
+	var used map[string]bool
+	var err error
+	return func(id string) bool {
+		if used == nil && err == nil {
+			used, err = l.References()
+		}
+		return err != nil || used[id]
+	}
+}
+
+// References returns the IDs of the images that volumes here lie over or are.
+func (l *Local) References() (map[string]bool, error) {
+	used := make(map[string]bool)
+	err := l.each(func(path string, _ fs.FileInfo) error {
+		base, err := reference(path)
+		if m := imageFile.FindStringSubmatch(filepath.Base(base)); m != nil {
+			used[m[1]] = true
+		}
+		return err
+	})
+	return used, err
+}
+
+// reference is the name of the image that a volume needs, empty for none.
+func reference(path string) (string, error) {
+	switch filepath.Ext(path) {
+	case ".cdrom":
+		return os.Readlink(path)
+	case ".qcow2":
+		info, err := qcow2.InspectFile(path)
+		return info.BackingFile, err
+	}
+	return "", nil
+}
+
+// each calls f for every volume.
+func (l *Local) each(f func(path string, st fs.FileInfo) error) error {
+	ids, err := l.List(context.Background())
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		entries, err := os.ReadDir(filepath.Join(l.dir, id))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if !volumeFile.MatchString(e.Name()) {
+				continue
+			}
+			st, err := e.Info()
+			if err == nil {
+				err = f(filepath.Join(l.dir, id, e.Name()), st)
+			}
+			// An instance may be removed while we look.
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Remove implements driver.Volumes: the whole directory of the instance goes.
+func (l *Local) Remove(_ context.Context, id string) error {
+	dir, unlock, err := l.instance(id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the volumes of %s: %w", id, err)
+	}
+	return nil
+}
+
+// List implements driver.Volumes.
+func (l *Local) List(context.Context) ([]string, error) {
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && uuidForm.MatchString(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// Space implements driver.Volumes.
+func (l *Local) Space(context.Context) (driver.Space, error) {
+	var s driver.Space
+	err := l.each(func(path string, st fs.FileInfo) error {
+		size := st.Size()
+		switch filepath.Ext(path) {
+		case ".cdrom":
+			return nil
+		case ".qcow2":
+			info, err := qcow2.InspectFile(path)
+			if err != nil {
+				return err
+			}
+			size = info.VirtualSize
+		}
+		s.Promised += size
+		s.Allocated += allocated(st)
+		return nil
+	})
+	if err != nil {
+		return driver.Space{}, err
+	}
+	s.Total, s.Free, err = fileSystem(l.dir)
+	return s, err
+}
