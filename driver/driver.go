@@ -27,6 +27,9 @@ var (
 	// ErrState: the machine is not in a state that allows the call (pausing one
 	// that is off, say).
 	ErrState = errors.New("driver: wrong machine state")
+	// ErrPermanent: trying again gives the same result; somebody has to change
+	// something first (an image that does not exist, or is not what it says).
+	ErrPermanent = errors.New("driver: retrying is useless")
 	// ErrNoSpace: the host has no room for what was asked.
 	ErrNoSpace = errors.New("driver: no space left")
 )

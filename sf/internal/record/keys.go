@@ -87,3 +87,10 @@ func ParseExpiryKey(key string) (at time.Time, what []string, ok bool) {
 
 // Base returns what follows the last slash of a key.
 func Base(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
+// Split returns the sort and the name of a record whose key has just these two
+// parts, such as an instance's or a network status's.
+func Split(key string) (sort, name string, ok bool) {
+	sort, name, ok = strings.Cut(strings.TrimPrefix(key, Root), "/")
+	return sort, name, ok && !strings.Contains(name, "/")
+}

@@ -1,0 +1,81 @@
+package sf
+
+import (
+	"github.com/shakenfist/cloud/sf/internal/reconcile"
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+// The nouns, defined in package spec.
+type (
+	Kind          = spec.Kind
+	State         = spec.State
+	Wait          = spec.Wait
+	Metadata      = spec.Metadata
+	Event         = spec.Event
+	Namespace     = spec.Namespace
+	Key           = spec.Key
+	Node          = spec.Node
+	Capacity      = spec.Capacity
+	NetworkSpec   = spec.NetworkSpec
+	Network       = spec.Network
+	InterfaceSpec = spec.InterfaceSpec
+	Interface     = spec.Interface
+	InstanceSpec  = spec.InstanceSpec
+	Instance      = spec.Instance
+	Disk          = spec.Disk
+	Video         = spec.Video
+	Power         = spec.Power
+	PowerState    = spec.PowerState
+	Error         = spec.Error
+)
+
+// Clock is time and waiting. Config.Clock replaces the machine's.
+type Clock = reconcile.Clock
+
+// Kinds of objects.
+const (
+	KindNamespace = spec.KindNamespace
+	KindNetwork   = spec.KindNetwork
+	KindInstance  = spec.KindInstance
+	KindInterface = spec.KindInterface
+	KindNode      = spec.KindNode
+)
+
+// Well-known names.
+const (
+	System          = spec.System
+	FloatingNetwork = spec.FloatingNetwork
+)
+
+// States of instances and networks.
+const (
+	StateInitial  = spec.StateInitial
+	StateCreating = spec.StateCreating
+	StateCreated  = spec.StateCreated
+	StateError    = spec.StateError
+	StateDeleting = spec.StateDeleting
+	StateDeleted  = spec.StateDeleted
+)
+
+// Power states.
+const (
+	PowerInitial = spec.PowerInitial
+	PowerOn      = spec.PowerOn
+	PowerOff     = spec.PowerOff
+	PowerPaused  = spec.PowerPaused
+	PowerCrashed = spec.PowerCrashed
+)
+
+// Classes of errors; compare with errors.Is.
+var (
+	ErrNotFound     = spec.ErrNotFound
+	ErrInvalid      = spec.ErrInvalid
+	ErrConflict     = spec.ErrConflict
+	ErrInUse        = spec.ErrInUse
+	ErrNoCapacity   = spec.ErrNoCapacity
+	ErrUnauthorized = spec.ErrUnauthorized
+	ErrForbidden    = spec.ErrForbidden
+	ErrUnavailable  = spec.ErrUnavailable
+	ErrTimeout      = spec.ErrTimeout
+	ErrFailed       = spec.ErrFailed
+)

@@ -1,0 +1,141 @@
+package sf
+
+import (
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/sf/internal/reconcile"
+	"github.com/shakenfist/cloud/store"
+)
+
+// Config is what a Cloud is made of. Only Store is required.
+type Config struct {
+	// Store holds the records. The Cloud does not close it.
+	Store store.Store
+	// Node makes this process run instances on its host; nil only serves calls.
+	Node *NodeConfig
+
+	// FloatingNetwork is the block of outside addresses; the zero Prefix is
+	// 192.168.20.0/24. It can change only while no address of it is in use.
+	FloatingNetwork netip.Prefix
+	// DNS is the resolver that guests are told; nil is 8.8.8.8.
+	DNS []netip.Addr
+	// Zone is the availability zone and the DHCP domain; empty is "shaken".
+	Zone string
+	// DiskBus is the bus of disks that do not ask for one; empty is "virtio".
+	DiskBus string
+	// DeletedFor is how long the record of something deleted stays readable; 0 is an hour.
+	DeletedFor time.Duration
+
+	// Clock is where time comes from; nil is the machine's.
+	Clock Clock
+	// Rand is where chance comes from; nil is crypto/rand. A deterministic source
+	// and Go make the whole cloud deterministic.
+	Rand io.Reader
+	// Go starts the cloud's own loops, each with a name; nil is a goroutine each.
+	Go func(name string, loop func())
+	// Logger gets what operators should know; nil discards.
+	Logger *slog.Logger
+}
+
+// NodeConfig makes a process a node: a host that runs instances.
+type NodeConfig struct {
+	// Name of the node, unique in the cloud; empty is the host's name.
+	Name string
+	// Hypervisor, Volumes and Fabric do the work. The Cloud does not close them.
+	Hypervisor driver.Hypervisor
+	Volumes    driver.Volumes
+	Fabric     netfab.Fabric
+	// Address of this host on the network that carries the mesh; not valid on a
+	// cloud of one machine.
+	Address netip.Addr
+	// Uplink is the network device towards the world; empty follows the host's routes.
+	Uplink string
+
+	// CPUOvercommit is how many virtual CPUs a real one may carry; 0 is 16.
+	CPUOvercommit float64
+	// MemoryOvercommit is how much of the host's memory instances may claim in
+	// all; 0 is 1.5. Above 1 counts on guests not using what they have.
+	MemoryOvercommit float64
+	// ReservedMemoryMiB is kept for the host itself; 0 is an eighth of its memory,
+	// at most 5 GiB. Negative reserves nothing.
+	ReservedMemoryMiB int
+	// MaxInstances on this node; 0 is 1000.
+	MaxInstances int
+	// Workers is how many things the node does at a time; 0 is 8.
+	Workers int
+	// SessionTTL is how long the node counts as live after it was last heard of; 0
+	// is 15 s.
+	SessionTTL time.Duration
+	// Version of the software, shown in the node's record.
+	Version string
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if !c.FloatingNetwork.IsValid() {
+		c.FloatingNetwork = netip.MustParsePrefix("192.168.20.0/24")
+	}
+	if c.DNS == nil {
+		c.DNS = []netip.Addr{netip.MustParseAddr("8.8.8.8")}
+	}
+	if c.Zone == "" {
+		c.Zone = "shaken"
+	}
+	if c.DiskBus == "" {
+		c.DiskBus = "virtio"
+	}
+	if c.DeletedFor == 0 {
+		c.DeletedFor = time.Hour
+	}
+	if c.Clock == nil {
+		c.Clock = reconcile.RealClock{}
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Go == nil {
+		c.Go = func(_ string, loop func()) { go loop() }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Node == nil {
+		return c, nil
+	}
+	n := *c.Node
+	c.Node = &n
+	return c, n.complete()
+}
+
+// complete fills in the defaults.
+func (n *NodeConfig) complete() error {
+	if n.Name == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return err
+		}
+		n.Name = name
+	}
+	if n.CPUOvercommit == 0 {
+		n.CPUOvercommit = 16
+	}
+	if n.MemoryOvercommit == 0 {
+		n.MemoryOvercommit = 1.5
+	}
+	if n.MaxInstances == 0 {
+		n.MaxInstances = 1000
+	}
+	if n.Workers == 0 {
+		n.Workers = 8
+	}
+	if n.SessionTTL == 0 {
+		n.SessionTTL = 15 * time.Second
+	}
+	return nil
+}

@@ -1,0 +1,240 @@
+package sf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/layout"
+	"github.com/shakenfist/cloud/sf/internal/place"
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// CreateInstance places and records an instance in one transaction with all it
+// claims: addresses, MACs, room on its node. The node then builds and starts it
+// (see WaitInstance).
+//
+// ErrInvalid for a bad spec, ErrNotFound for an unknown namespace or a network
+// that is not the namespace's, ErrConflict for an address or MAC in use,
+// ErrNoCapacity, with a reason per node, where nothing can take it.
+func (c *Cloud) CreateInstance(ctx context.Context, namespace string, want InstanceSpec) (*Instance, error) {
+	if err := want.Validate(); err != nil {
+		return nil, err
+	}
+	if err := metadataFits(want.Metadata); err != nil {
+		return nil, err
+	}
+	if _, err := layout.Devices(want.Disks, nil, c.cfg.DiskBus); err != nil {
+		return nil, spec.Errorf(ErrInvalid, "%v", err)
+	}
+	// Placements of one process queue here: they would only fail each other's
+	// conditions on the nodes' ledgers.
+	if err := c.cfg.Clock.Wait(ctx, -1, c.placing); err != nil {
+		return nil, err
+	}
+	defer func() { c.placing <- struct{}{} }()
+	var made *Instance
+	err := record.Retry(ctx, func() error {
+		body := struct {
+			InstanceSpec
+			UserData []byte
+			Metadata Metadata
+		}{want, want.UserData, want.Metadata}
+		if id, err := c.once(ctx, namespace, KindInstance, want.IdempotencyKey, body); err != nil || id != "" {
+			if err == nil {
+				made, err = c.Instance(ctx, id)
+			}
+			return err
+		}
+		i, t, err := c.planInstance(ctx, namespace, want)
+		if err != nil {
+			return err
+		}
+		if err := c.remember(t, namespace, KindInstance, want.IdempotencyKey, body, i.UUID); err != nil {
+			return err
+		}
+		_, err = c.records.Commit(ctx, t)
+		made = i
+		return err
+	})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return made, nil
+}
+
+// planInstance makes the one transaction that creates an instance.
+func (c *Cloud) planInstance(ctx context.Context, namespace string, want InstanceSpec) (*Instance, *record.Txn, error) {
+	if err := c.exists(ctx, KindNamespace, namespace); err != nil {
+		return nil, nil, err
+	}
+	now := c.cfg.Clock.Now()
+	i := &Instance{
+		UUID: c.newUUID(), Namespace: namespace, Created: now, InstanceSpec: want,
+		Seed: make([]byte, 512), UserDataSize: len(want.UserData),
+		Power: spec.Power{Want: PowerOn, Generation: 1},
+	}
+	c.random(i.Seed)
+	i.Status = spec.InstanceStatus{State: StateInitial, Since: now, Power: PowerInitial}
+	node, used, err := c.placeInstance(ctx, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	i.Node = node.Name
+	t := c.records.Begin()
+	nics, err := c.planInterfaces(ctx, t, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	t.Create(record.InstanceKey(i.UUID), i)
+	t.Create(record.InstanceStatusKey(i.UUID), i.Status)
+	for _, nic := range nics {
+		t.Put(record.InterfaceKey(nic.Network, nic.UUID), nic)
+		t.Put(record.InterfaceIndexKey(nic.UUID), claims.Where{Network: nic.Network, Instance: i.UUID})
+	}
+	if len(want.UserData) > 0 {
+		t.Put(record.UserDataKey(i.UUID), userData{want.UserData})
+	}
+	if len(want.Metadata) > 0 {
+		t.Put(record.MetadataKey(KindInstance, i.UUID), want.Metadata)
+	}
+	record.Replace(t, used, used.Value.Add(i.Claim()))
+	t.Put(record.LivePrefix(KindInstance, namespace)+i.UUID, claims.Empty{})
+	t.Put(record.WorkKey(node.Name, KindInstance, i.UUID), claims.Empty{})
+	t.If(store.Exists(record.NamespaceKey(namespace)))
+	err = c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: i.UUID, Node: node.Name, Operation: "placement", Message: node.Name})
+	return i, t, err
+}
+
+// userData is the record of an instance's user data.
+type userData struct {
+	Data []byte `json:"data"`
+}
+
+// placeInstance chooses a node, and returns its ledger as read.
+func (c *Cloud) placeInstance(ctx context.Context, i *Instance) (*Node, record.Object[spec.Capacity], error) {
+	var none record.Object[spec.Capacity]
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		return nil, none, err
+	}
+	candidates := make([]place.Node, len(nodes))
+	for k, n := range nodes {
+		candidates[k] = place.Node{Name: n.Name, Live: n.Live, Limits: n.Limits, Used: n.Used}
+	}
+	req := place.Request{Need: i.Claim(), Forced: i.PlacedOn}
+	ranked, refused := place.Choose(candidates, req, c.intn)
+	if len(ranked) == 0 {
+		if i.PlacedOn != "" && len(refused) == 0 {
+			return nil, none, spec.Errorf(ErrNotFound, "node not found: %s", i.PlacedOn).About("node", i.PlacedOn)
+		}
+		return nil, none, spec.Errorf(ErrNoCapacity, "insufficient capacity: %s", place.Explain(req, refused))
+	}
+	node := nodes[slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == ranked[0] })]
+	if err := able(node, i); err != nil {
+		return nil, none, err
+	}
+	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(node.Name))
+	if err == nil && used.Value != node.Used {
+		err = store.ErrConflict // it changed since it was read; look again
+	}
+	return node, used, err
+}
+
+// able says whether a node's driver can make what an instance asks for.
+func able(n *Node, i *Instance) error {
+	check := func(have []string, what, asked string) error {
+		if asked == "" || slices.Contains(have, asked) {
+			return nil
+		}
+		return spec.Errorf(ErrInvalid, "%s %q is not available on node %s, which has %s", what, asked, n.Name, strings.Join(have, ", "))
+	}
+	errs := []error{check(n.VideoModels, "video model", i.Video.Model)}
+	for k, d := range i.Disks {
+		errs = append(errs, check(n.Buses, fmt.Sprintf("disk %d: bus", k), d.Bus))
+	}
+	for k, nic := range i.Interfaces {
+		errs = append(errs, check(n.NICModels, fmt.Sprintf("network interface %d: model", k), nic.Model))
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	if i.UEFI && !n.UEFI {
+		return spec.Errorf(ErrInvalid, "uefi is not available on node %s: no UEFI firmware is installed (Debian package ovmf)", n.Name)
+	}
+	return nil
+}
+
+// planInterfaces claims an address and a MAC for every NIC and adds them to t.
+func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance) ([]Interface, error) {
+	var nics []Interface
+	macs := map[string]bool{}
+	addrs := map[string]map[netip.Addr]bool{} // chosen so far, by network
+	for order, want := range i.Interfaces {
+		n, err := record.Get[spec.Network](ctx, c.records, record.NetworkKey(want.Network))
+		if err != nil || n.Value.Deletion != nil || n.Value.UUID == FloatingNetwork || n.Value.Namespace != i.Namespace && i.Namespace != System {
+			if err == nil || errors.Is(err, store.ErrNotFound) {
+				err = spec.Errorf(ErrNotFound, "network %s not found", want.Network).About("network", want.Network)
+			}
+			return nil, err
+		}
+		nic := Interface{
+			UUID: c.newUUID(), Network: n.Value.UUID, Instance: i.UUID, Namespace: i.Namespace, Node: i.Node,
+			Hostname: i.Name, Order: order, MAC: want.MAC, Model: want.Model, Created: i.Created,
+		}
+		if nic.MAC == "" {
+			nic.MAC = c.newMAC()
+		}
+		if nic.Model == "" {
+			nic.Model = "virtio"
+		}
+		mac, err := spec.ParseMAC(nic.MAC)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.claimMAC(ctx, t, mac, nic.UUID, macs); err != nil {
+			return nil, err
+		}
+		mine := addrs[nic.Network]
+		if mine == nil {
+			mine = map[netip.Addr]bool{}
+			addrs[nic.Network] = mine
+		}
+		if nic.Address, err = c.pickAddress(ctx, nic.Network, n.Value.Prefix(), want.Address, mine); err != nil {
+			return nil, err
+		}
+		mine[nic.Address] = true
+		if err := c.claimAddress(ctx, t, nic.Network, nic.Address, nic.UUID); err != nil {
+			return nil, err
+		}
+		if len(mine) == 1 { // the first NIC on this network
+			t.If(store.RevisionIs(n.Key, n.Revision))
+			t.Put(record.MemberKey(n.Value.UUID, i.Node), claims.Empty{})
+			t.Put(record.WorkKey(i.Node, KindNetwork, n.Value.UUID), claims.Empty{})
+		}
+		i.NICs = append(i.NICs, spec.NICRef{UUID: nic.UUID, Network: nic.Network})
+		nics = append(nics, nic)
+	}
+	return nics, nil
+}
+
+func (c *Cloud) claimMAC(ctx context.Context, t *record.Txn, mac, owner string, mine map[string]bool) error {
+	_, err := c.cfg.Store.Get(ctx, record.MACKey(mac))
+	if err == nil || mine[mac] {
+		return spec.Errorf(ErrConflict, "macaddress %s in use", mac)
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	mine[mac] = true
+	t.Create(record.MACKey(mac), claims.Owned{Owner: owner})
+	return nil
+}

@@ -1,0 +1,181 @@
+// Package claims gives back what objects hold when they end: the transactions
+// that finalize deletions, and the janitor's that forget what was deleted.
+//
+// Addresses rest after a delete, since guests' ARP caches and leases outlive it;
+// MACs and VNIs are drawn at random from spaces so large that they rest by
+// themselves.
+package claims
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// Rest is how long an address is not handed out again while others are free.
+const Rest = 5 * time.Minute
+
+// Address is the record of a claimed address.
+type Address struct {
+	Owner  string    `json:"owner"` // UUID of an interface, or of the network it is the gateway of
+	Rested time.Time `json:"rested,omitzero"`
+}
+
+// Owned is the record of any other claim.
+type Owned struct {
+	Owner string `json:"owner"`
+}
+
+// Where finds an interface by its UUID.
+type Where struct {
+	Network  string `json:"network"`
+	Instance string `json:"instance"`
+}
+
+// Empty is the record of a key whose existence says it all.
+type Empty struct{}
+
+// rest adds giving back an address to t.
+func rest(t *record.Txn, network, addr string, now time.Time) {
+	t.Put(record.AddressKey(network, addr), Address{Rested: now})
+	t.Put(record.ExpiryKey(now.Add(Rest), "address", network, addr), Empty{})
+}
+
+// FinalizeInstance ends the deletion of an instance that is gone from its host:
+// its claims are released and its record says deleted until keep has passed.
+func FinalizeInstance(ctx context.Context, c *record.Client, id string, now time.Time, keep time.Duration) error {
+	_, err := record.Update(ctx, c, record.InstanceKey(id), func(i *spec.Instance, t *record.Txn) error {
+		if i.Deletion.Gone() {
+			return record.Unchanged
+		}
+		if i.Deletion == nil {
+			i.Deletion = &spec.Deletion{Requested: now}
+		}
+		i.Deletion.Done = now
+		status, err := record.Get[spec.InstanceStatus](ctx, c, record.InstanceStatusKey(id))
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		s := status.Value
+		s.State, s.Since, s.Wait = spec.StateDeleted, now, nil
+		if s.Power != spec.PowerOff {
+			s.PowerBefore, s.Power, s.PowerSince = s.Power, spec.PowerOff, now
+		}
+		if status.Key != "" {
+			record.Replace(t, status, s)
+		} else {
+			t.Create(record.InstanceStatusKey(id), s)
+		}
+		if err := releaseInterfaces(ctx, c, t, i, now); err != nil {
+			return err
+		}
+		if err := releaseCapacity(ctx, c, t, i); err != nil {
+			return err
+		}
+		t.Delete(record.WorkKey(i.Node, spec.KindInstance, id), record.LivePrefix(spec.KindInstance, i.Namespace)+id)
+		t.Put(record.DeadPrefix(spec.KindInstance, i.Namespace)+id, Empty{})
+		t.Put(record.ExpiryKey(now.Add(keep), "instance", id), Empty{})
+		return c.Event(ctx, t, spec.Event{Time: now, Kind: spec.KindInstance, Object: id, Node: i.Node, Operation: "delete", Phase: "finish"})
+	})
+	return ignoreMissing(err)
+}
+
+func releaseInterfaces(ctx context.Context, c *record.Client, t *record.Txn, i *spec.Instance, now time.Time) error {
+	for _, ref := range i.NICs {
+		nic, err := record.Get[spec.Interface](ctx, c, record.InterfaceKey(ref.Network, ref.UUID))
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		mac, err := spec.ParseMAC(nic.Value.MAC)
+		if err != nil {
+			return err
+		}
+		t.Delete(nic.Key, record.InterfaceIndexKey(ref.UUID), record.MACKey(mac))
+		rest(t, ref.Network, nic.Value.Address.String(), now)
+	}
+	return nil
+}
+
+func releaseCapacity(ctx context.Context, c *record.Client, t *record.Txn, i *spec.Instance) error {
+	used, err := record.Get[spec.Capacity](ctx, c, record.NodeUsedKey(i.Node))
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	record.Replace(t, used, used.Value.Sub(i.Claim()))
+	return nil
+}
+
+// FinalizeNetwork ends the deletion of a network once no node has a part in it
+// any more; store.ErrConflict while one has.
+func FinalizeNetwork(ctx context.Context, c *record.Client, id string, now time.Time, keep time.Duration) error {
+	members, _, _, err := record.List[Empty](ctx, c, record.MemberPrefix(id), store.Page{Limit: 1})
+	if err != nil || len(members) > 0 {
+		return errors.Join(err, store.ErrConflict)
+	}
+	_, err = record.Update(ctx, c, record.NetworkKey(id), func(n *spec.Network, t *record.Txn) error {
+		if n.Deletion == nil || n.Deletion.Gone() {
+			return record.Unchanged
+		}
+		n.Deletion.Done = now
+		t.If(store.PrefixEmpty(record.MemberPrefix(id)))
+		t.Put(record.NetworkStatusKey(id), spec.NetworkStatus{State: spec.StateDeleted, Since: now})
+		t.Delete(record.VNIKey(n.VNI), record.LivePrefix(spec.KindNetwork, n.Namespace)+id)
+		t.DeletePrefix(record.AddressPrefix(id))
+		if n.Gateway.IsValid() {
+			rest(t, spec.FloatingNetwork, n.Gateway.String(), now)
+		}
+		t.Put(record.DeadPrefix(spec.KindNetwork, n.Namespace)+id, Empty{})
+		t.Put(record.ExpiryKey(now.Add(keep), "network", id), Empty{})
+		return c.Event(ctx, t, spec.Event{Time: now, Kind: spec.KindNetwork, Object: id, Operation: "delete", Phase: "finish"})
+	})
+	return ignoreMissing(err)
+}
+
+// Forget removes what is left of a deleted object.
+func Forget(ctx context.Context, c *record.Client, kind spec.Kind, id string) error {
+	t := c.Begin()
+	switch kind {
+	case spec.KindInstance:
+		o, err := record.Get[spec.Instance](ctx, c, record.InstanceKey(id))
+		if err != nil || !o.Value.Deletion.Gone() {
+			return ignoreMissing(err)
+		}
+		t.Delete(o.Key, record.InstanceStatusKey(id), record.UserDataKey(id), record.DeadPrefix(kind, o.Value.Namespace)+id)
+	case spec.KindNetwork:
+		o, err := record.Get[spec.Network](ctx, c, record.NetworkKey(id))
+		if err != nil || !o.Value.Deletion.Gone() {
+			return ignoreMissing(err)
+		}
+		t.Delete(o.Key, record.NetworkStatusKey(id), record.DeadPrefix(kind, o.Value.Namespace)+id)
+	}
+	t.Delete(record.MetadataKey(kind, id)).DeletePrefix(record.EventPrefix(kind, id))
+	_, err := c.Commit(ctx, t)
+	return err
+}
+
+// ForgetAddress removes a claim that has rested, unless it is in use again.
+func ForgetAddress(ctx context.Context, c *record.Client, network, addr string) error {
+	o, err := record.Get[Address](ctx, c, record.AddressKey(network, addr))
+	if err != nil || o.Value.Rested.IsZero() {
+		return ignoreMissing(err)
+	}
+	t := c.Begin().If(store.RevisionIs(o.Key, o.Revision)).Delete(o.Key)
+	if _, err = c.Commit(ctx, t); errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}

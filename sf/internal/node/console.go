@@ -1,0 +1,190 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// ConsoleLog returns the last n bytes of an instance's console log; all that is
+// kept where n is negative.
+func (a *Agent) ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error) {
+	c, ok := driver.As[driver.Consoler](a.Hypervisor)
+	if !ok {
+		return nil, spec.Errorf(spec.ErrUnavailable, "this node's hypervisor has no console").About("instance", id)
+	}
+	_, end, err := c.ConsoleLog(ctx, id, 0, nil)
+	if errors.Is(err, driver.ErrNotFound) {
+		return nil, nil // not built yet
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n < 0 || n > end {
+		n = end
+	}
+	p := make([]byte, n)
+	got, _, err := c.ConsoleLog(ctx, id, end-n, p)
+	return p[:got], err
+}
+
+// Console opens an instance's console.
+func (a *Agent) Console(ctx context.Context, id string) (io.ReadWriteCloser, error) {
+	c, ok := driver.As[driver.Consoler](a.Hypervisor)
+	if !ok {
+		return nil, spec.Errorf(spec.ErrUnavailable, "this node's hypervisor has no console").About("instance", id)
+	}
+	rwc, err := c.Console(ctx, id)
+	if errors.Is(err, driver.ErrNotFound) || errors.Is(err, driver.ErrState) {
+		return nil, spec.Errorf(spec.ErrConflict, "the instance is not running, so it has no console now").About("instance", id).Because(err)
+	}
+	return rwc, err
+}
+
+// consoleState is how far an instance's console log was read.
+type consoleState struct {
+	known  bool
+	offset int64
+	line   []byte // the last line so far
+	told   bool   // that line was a prompt and there was an event for it
+	quiet  int    // looks in a row without output
+}
+
+// How often consoles are looked at: while there is output, and when there has
+// been none for long.
+const (
+	consoleSoon  = 200 * time.Millisecond
+	consoleLater = 5 * time.Second
+	quietLooks   = 300
+)
+
+// watchConsole turns a login prompt on an instance's console into an event.
+func (a *Agent) watchConsole(ctx context.Context, id string) (time.Duration, error) {
+	c, ok := driver.As[driver.Consoler](a.Hypervisor)
+	if !ok {
+		return never, nil
+	}
+	m, err := a.Hypervisor.Inspect(ctx, id)
+	if err != nil || !m.State.On() {
+		return never, ignore(err, driver.ErrNotFound)
+	}
+	state := &a.of(id).console // only ever used under this key
+	if !state.known {
+		// After a restart what is in the log was told already.
+		i, err := a.load(ctx, id)
+		if err != nil {
+			return never, nil
+		}
+		_, end, err := c.ConsoleLog(ctx, id, 0, nil)
+		if err != nil {
+			return never, ignore(err, driver.ErrNotFound)
+		}
+		state.known = true
+		if told, err := a.toldSince(ctx, i); err != nil || told {
+			state.offset = end
+		}
+	}
+	prompts, err := state.read(ctx, c, id)
+	if err != nil {
+		return never, ignore(err, driver.ErrNotFound)
+	}
+	for range prompts {
+		t := a.Records.Begin()
+		if err := a.Records.Event(ctx, t, a.event(spec.KindInstance, id, "trigger", "", "login prompt")); err != nil {
+			return 0, err
+		}
+		if _, err := a.Records.Commit(ctx, t); err != nil {
+			return 0, err
+		}
+	}
+	if state.quiet > quietLooks {
+		return consoleLater, nil
+	}
+	return consoleSoon, nil
+}
+
+// toldSince reports whether this instance had its login prompt before.
+func (a *Agent) toldSince(ctx context.Context, i *spec.Instance) (bool, error) {
+	events, err := eventsOf(ctx, a.Records, i.UUID)
+	for _, e := range events {
+		if e.Operation == "trigger" {
+			return true, err
+		}
+	}
+	return false, err
+}
+
+func eventsOf(ctx context.Context, c *record.Client, id string) ([]spec.Event, error) {
+	list, _, _, err := record.List[spec.Event](ctx, c, record.EventPrefix(spec.KindInstance, id), store.Page{})
+	events := make([]spec.Event, len(list))
+	for i, o := range list {
+		events[i] = o.Value
+	}
+	return events, err
+}
+
+// read takes what the console has printed since the last look and counts the
+// login prompts in it. A prompt counts once, though its line is not complete.
+func (s *consoleState) read(ctx context.Context, c driver.Consoler, id string) (prompts int, err error) {
+	p := make([]byte, 16<<10)
+	for {
+		n, end, err := c.ConsoleLog(ctx, id, s.offset, p)
+		if err != nil {
+			return prompts, err
+		}
+		if n == 0 {
+			s.quiet++
+			s.offset = end
+			return prompts, nil
+		}
+		s.quiet = 0
+		s.offset += int64(n)
+		prompts += s.scan(p[:n])
+	}
+}
+
+// maxLine bounds what is kept of a line: a prompt is at its end.
+const maxLine = 1024
+
+func (s *consoleState) scan(p []byte) (prompts int) {
+	for len(p) > 0 {
+		end := bytes.IndexByte(p, '\n')
+		part := p
+		if end >= 0 {
+			part = p[:end]
+		}
+		s.line = append(s.line, part...)
+		if over := len(s.line) - maxLine; over > 0 {
+			s.line = append(s.line[:0], s.line[over:]...)
+		}
+		if !s.told && isPrompt(s.line) {
+			s.told = true
+			prompts++
+		}
+		if end < 0 {
+			break
+		}
+		s.line, s.told = s.line[:0], false
+		p = p[end+1:]
+	}
+	return prompts
+}
+
+// isPrompt reports whether a line asks for a user's name: "host login: ".
+func isPrompt(line []byte) bool {
+	return bytes.Contains(line, []byte(" login: ")) && !bytes.Contains(line, []byte("Last login: "))
+}
+
+func ignore(err, target error) error {
+	if errors.Is(err, target) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,107 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/shakenfist/cloud/dhcpd"
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+// dhcpServer answers the DHCP of one network on this host.
+type dhcpServer struct {
+	server *dhcpd.Server
+	conn   io.Closer
+	ended  bool // its conn is gone; another is needed
+}
+
+// serveDHCP makes the servers what the records want, and returns which networks
+// failed.
+func (a *Agent) serveDHCP(ctx context.Context, w *wantedFabric, failed map[string]error) map[string]error {
+	errs := map[string]error{}
+	wanted := map[string]bool{}
+	for _, d := range w.desired.Networks {
+		if n := w.networks[d.ID]; n.DHCP && failed[d.ID] == nil {
+			wanted[d.ID] = true
+			if err := a.serveNetwork(ctx, n, d, w.nics[d.ID]); err != nil {
+				errs[d.ID] = fmt.Errorf("dhcp: %w", err)
+			}
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, s := range a.fabric.dhcp {
+		if !wanted[id] {
+			s.conn.Close()
+			delete(a.fabric.dhcp, id)
+		}
+	}
+	return errs
+}
+
+// serveNetwork gives a network's server its table, starting it where it does not run.
+func (a *Agent) serveNetwork(ctx context.Context, n spec.Network, d netfab.Network, nics []spec.Interface) error {
+	table, err := a.leases(n, d, nics)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	s := a.fabric.dhcp[n.UUID]
+	if s != nil && !s.ended {
+		s.server.Set(table)
+		a.mu.Unlock()
+		return nil
+	}
+	a.mu.Unlock()
+	conn, err := a.Fabric.Frames(ctx, n.UUID)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil // a fabric without frames, such as a simulated one
+	}
+	if err != nil {
+		return err
+	}
+	s = &dhcpServer{server: dhcpd.NewServer(table, a.Logger.With("network", n.UUID)), conn: conn}
+	a.mu.Lock()
+	a.fabric.dhcp[n.UUID] = s
+	a.mu.Unlock()
+	a.spawn("dhcp/"+n.UUID, func() {
+		err := s.server.Serve(ctx, conn) // ends with the agent's loops
+		a.mu.Lock()
+		s.ended = true
+		current := a.fabric.dhcp[n.UUID] == s
+		a.mu.Unlock()
+		if current && ctx.Err() == nil {
+			a.Logger.Warn("a DHCP server ended; starting another", "network", n.UUID, "error", err)
+			a.queue.Add(keyFabric)
+		}
+	})
+	return nil
+}
+
+// leases is the DHCP table of a network's interfaces on this host.
+func (a *Agent) leases(n spec.Network, d netfab.Network, nics []spec.Interface) (*dhcpd.Table, error) {
+	router, err := net.ParseMAC(n.RouterMAC)
+	if err != nil {
+		return nil, err
+	}
+	network := dhcpd.Network{
+		Prefix: d.Prefix, Router: d.Router.Addr, RouterMAC: router, Isolated: !n.NAT,
+		Domain: a.Zone, MTU: d.MTU,
+	}
+	if n.NAT {
+		network.DNS = a.DNS
+	}
+	leases := make([]dhcpd.Lease, 0, len(nics))
+	for _, nic := range nics {
+		mac, err := net.ParseMAC(nic.MAC)
+		if err != nil {
+			return nil, err
+		}
+		leases = append(leases, dhcpd.Lease{MAC: mac, Addr: nic.Address, Hostname: nic.Hostname})
+	}
+	return dhcpd.NewTable(network, leases)
+}

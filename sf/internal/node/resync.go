@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// resync makes up for events that were lost: it looks at everything on the work
+// list again, and removes what is on the host and in no record.
+func (a *Agent) resync(ctx context.Context) (time.Duration, error) {
+	prefix := record.WorkPrefix(a.Name)
+	work, err := a.Records.Store().List(ctx, prefix, store.Page{})
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range work.Records {
+		a.queue.Add(strings.TrimPrefix(r.Key, prefix))
+	}
+	return resyncEvery, a.reap(ctx)
+}
+
+// reap destroys machines and volumes that no instance of this node claims. A
+// record is written before the first thing is done on a host and outlives the
+// last, so whatever has none is an orphan.
+func (a *Agent) reap(ctx context.Context) error {
+	machines, err := a.Hypervisor.List(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range machines {
+		if ours, err := a.claims(ctx, m.ID); err != nil || ours {
+			errs = append(errs, err)
+			continue
+		}
+		a.Logger.Warn("destroying a machine that belongs to no instance", "node", a.Name, "machine", m.ID)
+		errs = append(errs, a.Hypervisor.Destroy(ctx, m.ID))
+	}
+	volumes, err := a.Volumes.List(ctx)
+	errs = append(errs, err)
+	for _, id := range volumes {
+		if ours, err := a.claims(ctx, id); err != nil || ours {
+			errs = append(errs, err)
+			continue
+		}
+		a.Logger.Warn("removing volumes that belong to no instance", "node", a.Name, "instance", id)
+		errs = append(errs, a.Volumes.Remove(ctx, id))
+	}
+	return errors.Join(errs...)
+}
+
+// claims reports whether an instance that is not gone is placed on this node.
+func (a *Agent) claims(ctx context.Context, id string) (bool, error) {
+	o, err := record.Get[spec.Instance](ctx, a.Records, record.InstanceKey(id))
+	if missing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return o.Value.Node == a.Name && !o.Value.Deletion.Gone(), nil
+}
+
+// janitor forgets what has been deleted, or has rested, for long enough.
+func (a *Agent) janitor(ctx context.Context) (time.Duration, error) {
+	const batch = 1000
+	l, err := a.Records.Store().List(ctx, record.ExpiryPrefix, store.Page{Limit: batch})
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range l.Records {
+		at, what, ok := record.ParseExpiryKey(r.Key)
+		if left := at.Sub(a.Clock.Now()); ok && left > 0 {
+			return min(left, janitorEvery), nil
+		}
+		if ok {
+			if err := a.expire(ctx, what); err != nil {
+				return 0, err
+			}
+		}
+		if _, err := a.Records.Commit(ctx, a.Records.Begin().Delete(r.Key)); err != nil {
+			return 0, err
+		}
+	}
+	if l.More {
+		return 0, nil
+	}
+	return janitorEvery, nil
+}
+
+func (a *Agent) expire(ctx context.Context, what []string) error {
+	switch {
+	case what[0] == "instance" && len(what) == 2:
+		return claims.Forget(ctx, a.Records, spec.KindInstance, what[1])
+	case what[0] == "network" && len(what) == 2:
+		return claims.Forget(ctx, a.Records, spec.KindNetwork, what[1])
+	case what[0] == "address" && len(what) == 3:
+		return claims.ForgetAddress(ctx, a.Records, what[1], what[2])
+	case what[0] == "once" && len(what) == 4:
+		_, err := a.Records.Commit(ctx, a.Records.Begin().Delete(record.IdempotencyKey(what[1], spec.Kind(what[2]), what[3])))
+		return err
+	}
+	a.Logger.Error("unknown entry in the expiry list", "what", strings.Join(what, "/"))
+	return nil
+}

@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// register writes the node's record and opens its session.
+func (a *Agent) register(ctx context.Context) error {
+	info, err := a.Hypervisor.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("hypervisor: %w", err)
+	}
+	space, err := a.Volumes.Space(ctx)
+	if err != nil {
+		return fmt.Errorf("volumes: %w", err)
+	}
+	n := spec.Node{
+		Name: a.Name, Version: a.Version, Started: a.Clock.Now(),
+		Driver: info.Driver, Accel: info.Accel, Notes: info.Notes,
+		Buses: info.Buses, NICModels: info.NICModels, VideoModels: info.VideoModels, UEFI: info.UEFI,
+		CPUs: info.CPUs, MemoryMiB: info.MemoryMiB, DiskGB: int(space.Total >> 30),
+	}
+	if a.Address.IsValid() {
+		n.Address = a.Address.String()
+	}
+	n.Limits = a.limits(n)
+	t := a.Records.Begin().Put(record.NodeKey(a.Name), n)
+	if _, err := record.Get[spec.Capacity](ctx, a.Records, record.NodeUsedKey(a.Name)); missing(err) {
+		t.Create(record.NodeUsedKey(a.Name), spec.Capacity{})
+	} else if err != nil {
+		return err
+	}
+	if _, err := a.Records.Commit(ctx, t); err != nil {
+		return err
+	}
+	return a.openSession(ctx)
+}
+
+// limits is what instances may claim of the node in all.
+func (a *Agent) limits(n spec.Node) spec.Capacity {
+	reserved := a.ReservedMemoryMiB
+	if reserved == 0 {
+		reserved = min(n.MemoryMiB/8, 5<<10)
+	}
+	memory := n.MemoryMiB - max(reserved, 0)
+	return spec.Capacity{
+		CPUs:      int(float64(n.CPUs) * a.CPUOvercommit),
+		MemoryMiB: max(int(float64(memory)*a.MemoryOvercommit), 0),
+		DiskGB:    n.DiskGB,
+		Instances: a.MaxInstances,
+	}
+}
+
+// live is the record that exists while a node's agent runs.
+type live struct {
+	Since time.Time `json:"since"`
+}
+
+func (a *Agent) openSession(ctx context.Context) error {
+	s, err := a.Records.Store().Session(ctx, a.SessionTTL)
+	if err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), live{a.Clock.Now()})
+	if _, err := a.Records.Commit(ctx, t); err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	a.mu.Lock()
+	a.session = s
+	a.mu.Unlock()
+	return nil
+}
+
+// reconcileSession renews the session, or opens another where it was lost.
+func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
+	a.mu.Lock()
+	s := a.session
+	a.mu.Unlock()
+	err := s.Renew(ctx)
+	if errors.Is(err, store.ErrSessionExpired) {
+		a.Logger.Warn("the node's session had expired; opening another", "node", a.Name)
+		if err = a.openSession(ctx); err == nil {
+			a.queue.Add(keyResync)
+		}
+	}
+	return a.SessionTTL / 3, err
+}
+
+// owns reports whether this node surely holds its session: without it the agent
+// starts nothing, since somebody else may have taken over.
+func (a *Agent) owns() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.Clock.Now().Before(a.session.Deadline())
+}

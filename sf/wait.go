@@ -1,0 +1,190 @@
+package sf
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// InstanceCreated waits for an instance to have been built and its power to be as
+// asked; an instance in error ends the wait with ErrFailed and the cause.
+func InstanceCreated(i *Instance) (bool, error) {
+	switch i.Status.State {
+	case StateCreated:
+		return true, nil
+	case StateError:
+		return true, spec.Errorf(ErrFailed, "instance %s: %s", i.Name, i.Status.Error).About("instance", i.UUID)
+	case StateDeleting, StateDeleted:
+		return true, spec.Errorf(ErrNotFound, "instance %s was deleted", i.Name).About("instance", i.UUID)
+	}
+	return false, nil
+}
+
+// InstanceGone waits for an instance's deletion to be complete.
+func InstanceGone(i *Instance) (bool, error) { return i.Deletion.Gone(), nil }
+
+// PowerSettled waits for the wish of generation (of the Instance that SetPower
+// returned) to be answered.
+func PowerSettled(generation int64) func(*Instance) (bool, error) {
+	return func(i *Instance) (bool, error) {
+		if done, err := InstanceCreated(i); err != nil || !done {
+			return done, err
+		}
+		return i.Status.Generation >= generation, nil
+	}
+}
+
+// NetworkCreated waits for a network to have been built.
+func NetworkCreated(n *Network) (bool, error) {
+	switch n.Status.State {
+	case StateCreated:
+		return true, nil
+	case StateError:
+		return true, spec.Errorf(ErrFailed, "network %s: %s", n.Name, n.Status.Error).About("network", n.UUID)
+	case StateDeleting, StateDeleted:
+		return true, spec.Errorf(ErrNotFound, "network %s was deleted", n.Name).About("network", n.UUID)
+	}
+	return false, nil
+}
+
+// NetworkGone waits for a network's deletion to be complete.
+func NetworkGone(n *Network) (bool, error) { return n.Deletion.Gone(), nil }
+
+// WaitInstance waits until cond says so of an instance, and returns the instance
+// as cond saw it last, with cond's error. When ctx ends first the error is of
+// class ErrTimeout and says what the instance waits for. An instance whose record
+// is forgotten meanwhile is ErrNotFound.
+func (c *Cloud) WaitInstance(ctx context.Context, id string, cond func(*Instance) (bool, error)) (*Instance, error) {
+	i, err := await(ctx, c, record.InstanceStatusKey(id), func() (*Instance, error) { return c.Instance(ctx, id) }, cond)
+	if i == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return i, err
+	}
+	return i, timeout(ctx, KindInstance, id, i.Status.State, i.Status.Wait)
+}
+
+// WaitNetwork waits until cond says so of a network, like WaitInstance.
+func (c *Cloud) WaitNetwork(ctx context.Context, id string, cond func(*Network) (bool, error)) (*Network, error) {
+	n, err := await(ctx, c, record.NetworkStatusKey(id), func() (*Network, error) { return c.Network(ctx, id) }, cond)
+	if n == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return n, err
+	}
+	return n, timeout(ctx, KindNetwork, id, n.Status.State, n.Status.Wait)
+}
+
+func timeout(ctx context.Context, kind Kind, id string, state State, w *Wait) error {
+	why := ""
+	if w != nil {
+		why = ", waiting for " + w.Reason
+	}
+	return spec.Errorf(ErrTimeout, "%s %s is still %s%s", kind, id, state, why).About(string(kind), id).Because(context.Cause(ctx))
+}
+
+// await looks at an object whenever its status record changes.
+func await[T any](ctx context.Context, c *Cloud, key string, get func() (*T, error), cond func(*T) (bool, error)) (*T, error) {
+	var last *T
+	look := func() (bool, error) {
+		now, err := get()
+		if err != nil {
+			return true, err
+		}
+		last = now
+		return cond(now)
+	}
+	if done, err := look(); done || err != nil {
+		return last, err
+	}
+	for ctx.Err() == nil {
+		err := c.follow(ctx, key, look)
+		if !errors.Is(err, store.ErrCompacted) {
+			return last, err
+		}
+	}
+	return last, ctx.Err()
+}
+
+// follow calls look, and again whenever something below prefix has changed, until
+// look is done.
+func (c *Cloud) follow(ctx context.Context, prefix string, look func() (bool, error)) error {
+	now, err := c.cfg.Store.List(ctx, prefix, store.Page{Limit: 1})
+	if err != nil {
+		return storeError(err)
+	}
+	w, err := c.cfg.Store.Watch(ctx, prefix, now.Revision)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for {
+		if done, err := look(); done || err != nil {
+			return err
+		}
+		for {
+			b, err := w.Next(ctx)
+			if err != nil {
+				return err
+			}
+			if len(b.Events) > 0 {
+				break
+			}
+		}
+	}
+}
+
+// Change is what Watch delivers: an object that changed. Get it to see how.
+type Change struct {
+	Kind Kind   // KindInstance or KindNetwork
+	ID   string // UUID
+}
+
+// Watch delivers a Change for every object that is created, changed or deleted
+// from now on, several changes of one object possibly as one, until ctx is done
+// or the caller breaks off. An error ends it: store.ErrCompacted means that the
+// caller was so slow that changes were missed, so list again and watch again.
+func (c *Cloud) Watch(ctx context.Context, kinds ...Kind) iter.Seq2[Change, error] {
+	if len(kinds) == 0 {
+		kinds = []Kind{KindInstance, KindNetwork}
+	}
+	kindOf := map[string]Kind{}
+	for _, k := range kinds {
+		kindOf[string(k)], kindOf[string(k)+"-status"] = k, k
+	}
+	return func(yield func(Change, error) bool) {
+		now, err := c.cfg.Store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
+		if err == nil {
+			var w store.Watcher
+			if w, err = c.cfg.Store.Watch(ctx, record.Root, now.Revision); err == nil {
+				defer w.Close()
+				err = watch(ctx, w, kindOf, yield)
+			}
+		}
+		if err != nil {
+			yield(Change{}, err)
+		}
+	}
+}
+
+func watch(ctx context.Context, w store.Watcher, kindOf map[string]Kind, yield func(Change, error) bool) error {
+	for {
+		b, err := w.Next(ctx)
+		if err != nil {
+			return err
+		}
+		var changes []Change
+		for _, e := range b.Events {
+			kind, id, ok := record.Split(e.Key)
+			if k := kindOf[kind]; ok && k != "" && !slices.Contains(changes, Change{k, id}) {
+				changes = append(changes, Change{k, id})
+			}
+		}
+		for _, ch := range changes {
+			if !yield(ch, nil) {
+				return nil
+			}
+		}
+	}
+}
