@@ -40,12 +40,15 @@ func TestOpenForbidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(base) })
-	if err := os.Chmod(base, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() {
+		os.Chmod(base, 0o700)
+		os.RemoveAll(base)
+	})
 	existing := filepath.Join(base, "existing")
 	open(t, existing, bolt.Config{}).Close()
+	if err := os.Chmod(base, 0o555); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		path string
 		mode fs.FileMode

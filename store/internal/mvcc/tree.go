@@ -108,13 +108,19 @@ func (n *node[V]) find(key string) (int, bool) {
 	return lo, lo < len(n.keys) && n.keys[lo] == key
 }
 
-// kid returns the index of the child that key belongs to.
+// kid returns the index of the child that key belongs to: the last one whose
+// bound is not greater than key, or the first one.
 func (n *node[V]) kid(key string) int {
-	i, found := n.find(key)
-	if found || i == 0 {
-		return i
+	lo, hi := 1, len(n.keys) // not 0: keys[0] means nothing
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if n.keys[mid] <= key {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
 	}
-	return i - 1
+	return lo - 1
 }
 
 // put returns the node with key set, split in two where it grew too wide.
