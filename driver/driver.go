@@ -97,7 +97,7 @@ type State string
 
 // States. Crashed is an end that neither the guest nor we asked for.
 const (
-	Defined State = "defined" // created, never started, or stopped by us
+	Defined State = "defined" // created, never started, or stopped by us or with the host
 	Running State = "running"
 	Paused  State = "paused"  // by us
 	Stalled State = "stalled" // stopped by a disk error, usually a full disk; goes on when there is room
@@ -113,7 +113,7 @@ type Status struct {
 	ID     string
 	State  State
 	Since  time.Time // of the last change of State, as far as known
-	Reason string    // for Stalled, Stopped and Crashed: what is known, for people
+	Reason string    // for states nobody asked for: what is known, for people
 	PID    int       // of the emulator while On, 0 otherwise or if unknown
 	// Boot counts the starts of this machine, so that two looks at a Running
 	// machine tell whether it was restarted in between.

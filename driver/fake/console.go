@@ -89,6 +89,7 @@ func (c *console) Write(p []byte) (int, error) {
 		answer = c.m.guest.Answer(p)
 	}
 	c.m.print(answer)
+	c.m.do(c.m.guest.Commands[string(p)])
 	return len(p), nil
 }
 

@@ -63,7 +63,7 @@ func TestGuests(t *testing.T) {
 			h.MakeRoom()
 			return nil
 		}, driver.Running},
-		{"host reboot", func(h *fake.Host, v *fake.Hypervisor, id string) error { h.Reboot(); return nil }, driver.Stopped},
+		{"host reboot", func(h *fake.Host, v *fake.Hypervisor, id string) error { h.Reboot(); return nil }, driver.Defined},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

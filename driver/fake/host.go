@@ -49,8 +49,11 @@ type Guest struct {
 	IgnoresPower bool
 	// Answer gives what the guest prints when in is typed; nil echoes it.
 	Answer func(in []byte) []byte
+	// Commands are what the guest does when exactly the key is typed: "shutdown",
+	// "crash" or "reset".
+	Commands map[string]string
 	// After is what the guest does as soon as it has booted, still within Start:
-	// "" goes on running, "shutdown" ends itself, "crash" crashes.
+	// "" goes on running, otherwise as in Commands.
 	After string
 }
 
@@ -197,7 +200,7 @@ func (h *Host) Reboot() {
 	defer h.mu.Unlock()
 	for _, m := range h.sorted() {
 		if m.status.State.On() {
-			m.end(driver.Stopped, "host restarted")
+			m.end(driver.Defined, "the host restarted")
 		}
 	}
 }

@@ -28,11 +28,18 @@ func (m *machine) boot() {
 	m.status.Boot++
 	m.change(driver.Running, "")
 	m.banner()
-	switch m.guest.After {
+	m.do(m.guest.After)
+}
+
+// do is an act of the guest; see Guest.Commands.
+func (m *machine) do(what string) {
+	switch what {
 	case "shutdown":
 		m.end(driver.Stopped, "guest shut down")
 	case "crash":
-		m.end(driver.Crashed, "guest crashed at boot")
+		m.end(driver.Crashed, "guest crashed")
+	case "reset":
+		m.banner()
 	}
 }
 
