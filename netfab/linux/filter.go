@@ -1,0 +1,160 @@
+//go:build linux
+
+package linux
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/netfab/linux/internal/nft"
+)
+
+// Sets of the filter: which MAC, and which MAC with which address, may come
+// from which port. Rules do not grow with the number of ports.
+var (
+	macSet = nft.Set{Name: "macs", Native: true,
+		Key: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr)}
+	addrSet = nft.Set{Name: "addrs", Native: true,
+		Key: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr, nftables.TypeIPAddr)}
+)
+
+// Registers that follow a 16 byte interface name in register 1.
+const (
+	afterName = unix.NFT_REG32_00 + 4 // 6 bytes of MAC, padded to 8
+	afterMAC  = unix.NFT_REG32_00 + 6
+)
+
+// Where things are: Ethernet, IPv4, ARP, UDP.
+const (
+	etherDst, etherSrc, etherType = 0, 6, 12
+	ipProto, ipSrc, ipDst         = 9, 12, 16
+	arpOp, arpMAC, arpAddr        = 6, 8, 14
+	sport, dport                  = 0, 2
+)
+
+// filter is the bridge table of a network: who may send what. A security group
+// is more rules in chain forward, keyed by the outgoing port.
+func filter(bridge net.HardwareAddr) nft.Table {
+	fromPort := nft.Rule{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
+	ownMAC := nft.Join(fromPort, nft.Load(nft.Link, etherSrc, 6, afterName))
+	ownAddr := nft.Join(ownMAC, nft.Load(nft.Network, ipSrc, 4, afterMAC), nft.InSet(addrSet.Name))
+	ownARPMAC := nft.Join(fromPort, nft.Load(nft.Network, arpMAC, 6, afterName))
+	ownARP := nft.Join(ownARPMAC, nft.Load(nft.Network, arpAddr, 4, afterMAC), nft.InSet(addrSet.Name))
+	ipv4 := nft.Is(nft.Link, etherType, 0x08, 0x00)
+	udp := nft.Join(ipv4, nft.Is(nft.Network, ipProto, unix.IPPROTO_UDP))
+	toDHCP := nft.Join(udp, nft.Is(nft.Transport, dport, 0, 67))
+	fromDHCP := nft.Join(udp, nft.Is(nft.Transport, sport, 0, 67))
+	nobody := nft.Is(nft.Network, ipSrc, 0, 0, 0, 0)
+	return nft.Table{
+		Family: nftables.TableFamilyBridge, Name: tableName, Sets: []nft.Set{macSet, addrSet},
+		Chains: []nft.Chain{
+			{Name: "prerouting", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting, Priority: -300, Rules: []nft.Rule{
+				nft.Join(nft.In(meshName), nft.Goto("mesh")),
+				nft.Join(ownMAC, nft.NotInSet(macSet.Name), nft.Drop()),
+				nft.Join(nft.Is(nft.Link, etherType, 0x08, 0x06), nft.Goto("arp")),
+				nft.Join(nft.IsNot(nft.Link, etherType, 0x08, 0x00), nft.Drop()),
+				nft.Join(fromDHCP, nft.Drop()),
+				nft.Join(toDHCP, nft.Goto("dhcp")),
+				nft.Join(ownAddr, nft.Accept()),
+				nft.Drop(),
+			}},
+			{Name: "arp", Rules: []nft.Rule{
+				nft.Join(nft.IsNot(nft.Network, 0, 0, 1, 0x08, 0x00, 6, 4), nft.Drop()),
+				nft.Join(ownARP, nft.Accept()),
+				nft.Join(ownARPMAC, nft.InSet(macSet.Name), // is anybody using this address?
+					nft.Is(nft.Network, arpOp, 0, 1), nft.Is(nft.Network, arpAddr, 0, 0, 0, 0), nft.Accept()),
+				nft.Drop(),
+			}},
+			// A renewal is unicast to the server, which may seem to be elsewhere: it
+			// is turned to this host's end of the bridge.
+			{Name: "dhcp", Rules: []nft.Rule{
+				nft.Join(nft.IsNot(nft.Link, etherDst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), nft.SetLink(etherDst, bridge)),
+				nft.Join(ownAddr, nft.Accept()),
+				nft.Join(nobody, nft.Accept()),
+				nft.Drop(),
+			}},
+			{Name: "mesh", Rules: []nft.Rule{
+				nft.Join(toDHCP, nft.Drop()),
+				nft.Join(fromDHCP, nft.Drop()),
+			}},
+			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Rules: []nft.Rule{
+				nft.Join(toDHCP, nft.Drop()),
+			}},
+		},
+	}
+}
+
+// portElements are what a port adds to the filter's sets.
+func portElements(p netfab.Port) (macs, addrs []nft.Element) {
+	key := string(nft.IfName(netfab.TapName(p.ID))) + string(mac(p.MAC)) + "\x00\x00"
+	macs = []nft.Element{{Key: key}}
+	if p.Addr.IsValid() {
+		addrs = []nft.Element{{Key: key + string(p.Addr.AsSlice())}}
+	}
+	return macs, addrs
+}
+
+// Maps of a router: floating address to guest, and back.
+var (
+	toInside  = nft.Set{Name: "inside", Key: nftables.TypeIPAddr, Value: nftables.TypeIPAddr}
+	toOutside = nft.Set{Name: "outside", Key: nftables.TypeIPAddr, Value: nftables.TypeIPAddr}
+)
+
+// floatElements are what a floating address adds to them.
+func floatElements(f netfab.Floating) (inside, outside nft.Element) {
+	out, in := string(f.Outside.AsSlice()), string(f.Inside.AsSlice())
+	return nft.Element{Key: out, Value: in}, nft.Element{Key: in, Value: out}
+}
+
+// unroutable are destinations that no guest reaches through a router: they mean
+// the host itself, or whatever shares its links.
+var unroutable = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/3"),
+}
+
+// router is the ip table of a network whose router is here.
+func router(n *netfab.Network) nft.Table {
+	saddr, daddr := nft.Load(nft.Network, ipSrc, 4, 1), nft.Load(nft.Network, ipDst, 4, 1)
+	inside := nft.Within(ipSrc, n.Prefix.Addr().As4(), n.Prefix.Bits())
+	behind := nft.Join(nft.Value(n.Gateway.Addr.AsSlice()), nft.SNAT())
+	established := nft.Join(nft.State(nft.Established|nft.Related), nft.Accept())
+	ping := nft.Join(nft.Proto(unix.IPPROTO_ICMP), nft.Is(nft.Transport, 0, 8), nft.Accept())
+
+	forward := []nft.Rule{nft.Join(nft.State(nft.Invalid), nft.Drop()), established}
+	for _, p := range unroutable {
+		forward = append(forward, nft.Join(nft.Within(ipDst, p.Addr().As4(), p.Bits()), nft.Drop()))
+	}
+	leave := nft.Join(nft.In(bridgeName), nft.Out(outName), inside)
+	if !n.Gateway.NAT { // only who has an address out there has business out there
+		leave = nft.Join(leave, saddr, nft.InSet(toOutside.Name))
+	}
+	forward = append(forward, nft.Join(leave, nft.Accept()),
+		nft.Join(nft.Out(bridgeName), nft.Status(nft.DNATed), nft.Accept()))
+
+	source := []nft.Rule{
+		// Guests of one network over a floating address: the answer must come
+		// back through here, so the sender is the router.
+		nft.Join(nft.Out(bridgeName), inside, behind),
+		nft.Join(nft.Out(outName), saddr, nft.Map(toOutside.Name), nft.SNAT()),
+	}
+	if n.Gateway.NAT {
+		source = append(source, nft.Join(nft.Out(outName), inside, behind))
+	}
+	return nft.Table{
+		Family: nftables.TableFamilyIPv4, Name: tableName, Sets: []nft.Set{toInside, toOutside},
+		Chains: []nft.Chain{
+			{Name: "prerouting", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPrerouting, Priority: -100,
+				Rules: []nft.Rule{nft.Join(daddr, nft.Map(toInside.Name), nft.DNAT())}},
+			{Name: "postrouting", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPostrouting, Priority: 100, Rules: source},
+			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Drop: true, Rules: forward},
+			{Name: "input", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookInput, Drop: true,
+				Rules: []nft.Rule{established, ping}},
+		},
+	}
+}

@@ -1,0 +1,215 @@
+//go:build linux
+
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
+)
+
+// frames is an open packet socket on a network's bridge.
+type frames struct {
+	file   *os.File
+	ns     uint64
+	fabric *Fabric
+	id     string
+}
+
+// Frames opens the DHCP traffic of a network. What is read is what guests sent
+// to UDP port 67, by broadcast or to the router; what is written leaves by the
+// bridge, towards the guests. One Read returns one frame: give it 64 KiB.
+func (f *Fabric) Frames(ctx context.Context, networkID string) (io.ReadWriteCloser, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	k, err := f.find(networkID)
+	if err != nil {
+		return nil, err
+	}
+	path := f.path(k.network.VNI)
+	ns, err := netns.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", netfab.ErrNotFound, networkID, err)
+	}
+	defer ns.Close()
+	var fd int
+	if err := ns.Do(func() error { fd, err = packetSocket(bridgeName); return err }); err != nil {
+		return nil, fmt.Errorf("DHCP traffic of network %s: %w", networkID, err)
+	}
+	s := &frames{file: os.NewFile(uintptr(fd), "dhcp "+networkID), ns: k.ns, fabric: f, id: networkID}
+	if f.frames[networkID] == nil {
+		f.frames[networkID] = map[*frames]bool{}
+	}
+	f.frames[networkID][s] = true
+	return s, nil
+}
+
+// find returns what is known of a network, after a look at the host if need be.
+func (f *Fabric) find(networkID string) (known, error) {
+	if k, ok := f.known[networkID]; ok {
+		return k, nil
+	}
+	a, err := f.begin(netfab.Underlay{})
+	if err != nil {
+		return known{}, err
+	}
+	defer a.close()
+	if _, err := a.observe(); err != nil {
+		return known{}, err
+	}
+	if k, ok := f.known[networkID]; ok {
+		return k, nil
+	}
+	return known{}, fmt.Errorf("%w: %s", netfab.ErrNotFound, networkID)
+}
+
+// packetSocket opens a non-blocking packet socket that gets DHCP requests only,
+// from its first packet on: it is bound after it has its filter.
+func packetSocket(device string) (int, error) {
+	index, err := ifIndex(device)
+	if err != nil {
+		return 0, err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return 0, fmt.Errorf("packet socket: %w", err)
+	}
+	if err := bindPacket(fd, int(index)); err != nil {
+		unix.Close(fd)
+		return 0, fmt.Errorf("packet socket on %s: %w", device, err)
+	}
+	return fd, nil
+}
+
+func bindPacket(fd, index int) error {
+	program, err := bpf.Assemble(dhcpRequests)
+	if err != nil {
+		return err
+	}
+	filter := make([]unix.SockFilter, len(program))
+	for i, p := range program {
+		filter[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
+	}
+	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	if err != nil {
+		return fmt.Errorf("attach filter: %w", err)
+	}
+	// Our own answers are of no interest.
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+		return err
+	}
+	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: index})
+}
+
+// dhcpRequests passes IPv4 packets, not fragments but the first, to UDP port 67.
+var dhcpRequests = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: etherType, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IP, SkipTrue: 8},
+	bpf.LoadAbsolute{Off: 14 + ipProto, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 6},
+	bpf.LoadAbsolute{Off: 14 + 6, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 4},
+	bpf.LoadMemShift{Off: 14},
+	bpf.LoadIndirect{Off: 14 + dport, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 67, SkipTrue: 1},
+	bpf.RetConstant{Val: 1 << 16},
+	bpf.RetConstant{Val: 0},
+}
+
+// Read waits for a frame.
+func (s *frames) Read(b []byte) (int, error) {
+	n, err := s.file.Read(b)
+	// The bridge is gone or down, or endFrames closed the file.
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Write sends a frame.
+func (s *frames) Write(b []byte) (int, error) { return s.file.Write(b) }
+
+// Close ends a Read that waits, with io.EOF.
+func (s *frames) Close() error {
+	s.fabric.mu.Lock()
+	defer s.fabric.mu.Unlock()
+	delete(s.fabric.frames[s.id], s)
+	return s.file.Close()
+}
+
+// endFrames closes what is open of a network, which must go with it: an open
+// socket would keep its namespace alive.
+func (f *Fabric) endFrames(id string) {
+	for s := range f.frames[id] {
+		s.file.Close()
+	}
+	delete(f.frames, id)
+}
+
+// checkFrames ends those whose namespace is not the network's any more.
+func (f *Fabric) checkFrames() {
+	for id, open := range f.frames {
+		for s := range open {
+			if s.ns != f.known[id].ns {
+				delete(open, s)
+				s.file.Close()
+			}
+		}
+	}
+}
+
+// announce tells the outside segment whose these addresses are now, so that
+// nobody sends to the guest or router that had them before.
+func (r *room) announce(addrs []netip.Prefix) error {
+	if err := r.hook("announce addresses"); err != nil {
+		return err
+	}
+	leg, err := r.rt.Link(outName)
+	if err != nil || leg.Index == 0 {
+		return err
+	}
+	return r.ns.Do(func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("packet socket: %w", err)
+		}
+		defer unix.Close(fd)
+		to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: int(leg.Index)}
+		for _, p := range addrs {
+			if err := unix.Sendto(fd, gratuitousARP([6]byte(leg.MAC), p.Addr().As4()), 0, to); err != nil {
+				return fmt.Errorf("announce %s: %w", p.Addr(), err)
+			}
+		}
+		return nil
+	})
+}
+
+// gratuitousARP is a broadcast ARP request for one's own address.
+func gratuitousARP(mac [6]byte, addr [4]byte) []byte {
+	frame := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	frame = append(frame, mac[:]...)
+	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1)
+	frame = append(frame, mac[:]...)
+	frame = append(frame, addr[:]...)
+	frame = append(frame, make([]byte, 6)...)
+	return append(frame, addr[:]...)
+}
+
+// htons puts a 16 bit number into network byte order.
+func htons(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}

@@ -1,0 +1,230 @@
+//go:build linux
+
+package linux
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
+	"github.com/shakenfist/cloud/netfab/linux/internal/nft"
+	"github.com/shakenfist/cloud/netfab/linux/internal/rt"
+)
+
+// outsideMTU is that of the segment between routers and host, in bytes. Where
+// the way beyond is narrower the host says so to who sends, and the router
+// passes it on.
+const outsideMTU = 1500
+
+// setGateway makes the network's router, or makes it right: filters first, then
+// the legs, so that it never forwards without them.
+func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
+	if err := r.build(router(n)); err != nil {
+		return err
+	}
+	if err := r.sysctls(sysctls(true)); err != nil {
+		return err
+	}
+	if err := r.build(filter(bridgeMAC(n))); err != nil {
+		return err
+	}
+	if err := a.plug(r, n); err != nil {
+		return err
+	}
+	links, err := r.rt.Links()
+	if err != nil {
+		return err
+	}
+	addrs, err := r.rt.Addrs()
+	if err != nil {
+		return err
+	}
+	out, bridge := links[outName].Index, links[bridgeName].Index
+	mine := netip.PrefixFrom(n.Gateway.Addr, o.Prefix.Bits())
+	todo := []rt.Request{
+		rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n), Alias: baseAlias(n)}),
+		rt.SetLink(rt.Link{Index: out, Name: outName, MAC: outMAC(n.Gateway.Addr), MTU: outsideMTU, Group: linkGroup, Up: true,
+			Alias: gatewayAlias(o, n.Gateway)}),
+	}
+	inside := netip.PrefixFrom(n.Router.Addr, n.Prefix.Bits())
+	todo = append(todo, onlyAddrs(bridge, addrs[bridge], inside)...)
+	wanted := []netip.Prefix{mine}
+	for _, f := range n.Gateway.Floating {
+		wanted = append(wanted, netip.PrefixFrom(f.Outside, 32))
+	}
+	todo = append(todo, onlyAddrs(out, addrs[out], wanted...)...)
+	todo = append(todo, rt.SetDefault(out, netfab.First(o.Prefix)))
+	if err := r.links("set the router's legs", todo...); err != nil {
+		return err
+	}
+	return r.announce(wanted)
+}
+
+// onlyAddrs gives a link exactly the addresses wanted.
+func onlyAddrs(link uint32, have []netip.Prefix, want ...netip.Prefix) []rt.Request {
+	var todo []rt.Request
+	for _, p := range have {
+		if !slices.Contains(want, p) {
+			todo = append(todo, rt.DelAddr(link, p))
+		}
+	}
+	for _, p := range want {
+		if !slices.Contains(have, p) {
+			todo = append(todo, rt.AddAddr(link, p))
+		}
+	}
+	return todo
+}
+
+// plug connects the namespace with the outside bridge by a veth pair.
+func (a *apply) plug(r *room, n *netfab.Network) error {
+	segment, err := a.rt.Link(a.names.outside())
+	if err != nil {
+		return err
+	}
+	name := a.names.uplink(n.VNI)
+	outer, err := a.rt.Link(name)
+	if err != nil {
+		return err
+	}
+	inner, err := r.rt.Link(outName)
+	if err != nil {
+		return err
+	}
+	if outer.Index != 0 && !strings.HasPrefix(outer.Alias, a.names.mark()+" ") {
+		return fmt.Errorf("%w: device %s exists and does not carry the mark of %q: remove it or run with another tag",
+			netfab.ErrForeign, name, a.names.tag)
+	}
+	want := rt.Link{Name: name, MAC: localMAC("uplink", name), MTU: outsideMTU, Up: true, Master: segment.Index,
+		Alias: a.names.uplinkAlias(n.ID)}
+	if outer.Index != 0 && inner.Index != 0 && inner.Peer == outer.Index {
+		want.Index = outer.Index
+		return a.hostLinks("set "+name, rt.SetLink(want))
+	}
+	if inner.Index != 0 { // a pair's ends go together
+		if err := r.links("delete "+outName, rt.DelLink(outName)); err != nil {
+			return err
+		}
+	}
+	var todo []rt.Request
+	if outer.Index != 0 {
+		todo = append(todo, rt.DelLink(name))
+	}
+	todo = append(todo, rt.AddLink(want, rt.Veth(rt.Link{Name: outName, MAC: outMAC(n.Gateway.Addr), MTU: outsideMTU}, r.ns.Fd()), 0)...)
+	if err := a.hostLinks("make "+name, todo...); err != nil {
+		return err
+	}
+	return a.host.Do(func() error { return netns.Set(quiet(name)) })
+}
+
+// delGateway removes the router and leaves the network.
+func (a *apply) delGateway(r *room, n *netfab.Network) error {
+	if err := r.sysctls(sysctls(false)); err != nil {
+		return err
+	}
+	if err := a.forgetFloats(r); err != nil {
+		return err
+	}
+	links, err := r.rt.Links()
+	if err != nil {
+		return err
+	}
+	addrs, err := r.rt.Addrs()
+	if err != nil {
+		return err
+	}
+	bridge := links[bridgeName].Index
+	todo := append(onlyAddrs(bridge, addrs[bridge]), rt.DelLink(outName),
+		rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n)}))
+	if err := r.links("delete "+outName, todo...); err != nil {
+		return err
+	}
+	conn, err := r.tables()
+	if err == nil {
+		err = r.hook("delete the router's table")
+	}
+	if err == nil {
+		err = conn.Delete(nftables.TableFamilyIPv4, tableName)
+	}
+	if err != nil {
+		return err
+	}
+	return r.build(filter(bridgeMAC(n)))
+}
+
+// addFloat makes an outside address lead to a guest, and the guest's way out
+// lead through it.
+func (a *apply) addFloat(r *room, f netfab.Floating) error {
+	return a.setFloat(r, f, true)
+}
+
+// delFloat undoes addFloat.
+func (a *apply) delFloat(r *room, f netfab.Floating) error {
+	return a.setFloat(r, f, false)
+}
+
+func (a *apply) setFloat(r *room, f netfab.Floating, wanted bool) error {
+	conn, err := r.tables()
+	if err != nil {
+		return err
+	}
+	inside, outside := floatElements(f)
+	in, out := []nft.Element{inside}, []nft.Element{outside}
+	address := rt.AddAddr
+	if !wanted {
+		in, out, address = nil, nil, rt.DelAddr
+	}
+	table := nft.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
+	first, err := conn.MatchPrefix(table, toInside, inside.Key, in)
+	if err != nil {
+		return err
+	}
+	second, err := conn.MatchPrefix(table, toOutside, outside.Key, out)
+	if err != nil {
+		return err
+	}
+	if err := r.hook("translate " + f.Outside.String()); err != nil {
+		return err
+	}
+	if err := conn.Update(table, first, second); err != nil {
+		return err
+	}
+	leg, err := r.rt.Link(outName)
+	if err != nil {
+		return err
+	}
+	float := netip.PrefixFrom(f.Outside, 32)
+	if leg.Index != 0 {
+		if err := r.links("address "+float.String(), address(leg.Index, float)); err != nil {
+			return err
+		}
+	}
+	if err := a.admit(wanted, f.Outside); err != nil || !wanted {
+		return err
+	}
+	return r.announce([]netip.Prefix{float})
+}
+
+// forgetFloats stops the host from forwarding to a network's floating addresses.
+func (a *apply) forgetFloats(r *room) error {
+	leg, err := r.rt.Link(outName)
+	if err != nil || leg.Index == 0 {
+		return err
+	}
+	addrs, err := r.rt.Addrs()
+	if err != nil {
+		return err
+	}
+	var floats []netip.Addr
+	for _, p := range addrs[leg.Index] {
+		if p.Bits() == 32 {
+			floats = append(floats, p.Addr())
+		}
+	}
+	return a.admit(false, floats...)
+}

@@ -1,0 +1,256 @@
+//go:build linux
+
+package linux
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/google/nftables"
+
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
+	"github.com/shakenfist/cloud/netfab/linux/internal/nft"
+	"github.com/shakenfist/cloud/netfab/linux/internal/rt"
+)
+
+// floatSet holds the floating addresses that the world may reach through the host.
+var floatSet = nft.Set{Name: "floating", Key: nftables.TypeIPAddr}
+
+// hostTable guards the host and what it forwards. It is about the outside
+// bridge alone: other traffic passes untouched.
+func hostTable(n names, o netfab.Outside) nft.Table {
+	bridge := n.outside()
+	from, to := nft.In(bridge), nft.Out(bridge)
+	routers := nft.Within(ipSrc, o.Prefix.Addr().As4(), o.Prefix.Bits())
+	established := nft.Join(nft.State(nft.Established|nft.Related), nft.Accept())
+	forward := []nft.Rule{
+		// Frames between routers, where the host has its bridges' frames pass here.
+		nft.Join(from, to, nft.Accept()),
+	}
+	for _, p := range unroutable {
+		forward = append(forward, nft.Join(from, nft.IPv4(), nft.Within(ipDst, p.Addr().As4(), p.Bits()), nft.Drop()))
+	}
+	world := nft.Rule{}
+	if o.Uplink != "" {
+		world = nft.Out(o.Uplink)
+	}
+	forward = append(forward,
+		nft.Join(from, world, nft.IPv4(), routers, nft.Accept()),
+		nft.Join(from, nft.Drop()),
+		nft.Join(to, established),
+		nft.Join(to, nft.IPv4(), nft.Load(nft.Network, ipDst, 4, 1), nft.InSet(floatSet.Name), nft.Accept()),
+		nft.Join(to, nft.Drop()))
+	return nft.Table{
+		Family: nftables.TableFamilyINet, Name: n.table(), Sets: []nft.Set{floatSet},
+		Chains: []nft.Chain{
+			{Name: "input", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookInput, Priority: -10, Rules: []nft.Rule{
+				nft.Join(from, established),
+				nft.Join(from, nft.Drop()),
+			}},
+			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Priority: -10, Rules: forward},
+			{Name: "postrouting", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPostrouting, Priority: 100, Rules: []nft.Rule{
+				nft.Join(nft.NotOut(bridge), nft.NotOut("lo"), world, nft.IPv4(), routers, nft.Masquerade()),
+			}},
+		},
+	}
+}
+
+// pass are the rules that a foreign forward chain needs for us; what may pass is
+// decided in our own. They look like those of iptables, which can list them.
+func pass(n names) []nft.Rule {
+	return []nft.Rule{
+		nft.Join(nft.In(n.outside()), nft.Counter(), nft.Accept()),
+		nft.Join(nft.Out(n.outside()), nft.Counter(), nft.Accept()),
+	}
+}
+
+// quiet are the settings of a host's device of ours: no IPv6, and ARP for its
+// own addresses only.
+func quiet(device string) []netns.Sysctl {
+	return []netns.Sysctl{
+		{Path: "ipv6/conf/" + device + "/disable_ipv6", Value: "1", Optional: true},
+		{Path: "ipv4/conf/" + device + "/arp_ignore", Value: "1"},
+		{Path: "ipv4/conf/" + device + "/arp_announce", Value: "2"},
+		{Path: "ipv4/conf/" + device + "/send_redirects", Value: "0"},
+		{Path: "ipv4/conf/" + device + "/accept_redirects", Value: "0"},
+		{Path: "ipv4/conf/" + device + "/accept_source_route", Value: "0"},
+		{Path: "ipv4/conf/" + device + "/route_localnet", Value: "0"},
+	}
+}
+
+// forwarding is the one setting of the host itself.
+var forwarding = []netns.Sysctl{{Path: "ipv4/ip_forward", Value: "1"}}
+
+// setOutside makes the segment where routers meet the world, or makes it right:
+// the guard first, then the bridge.
+func (a *apply) setOutside(o netfab.Outside) error {
+	conn, err := a.hostNFT()
+	if err != nil {
+		return err
+	}
+	table := hostTable(a.names, o)
+	exists, ours, err := conn.Owned(table.Family, table.Name)
+	if err != nil {
+		return err
+	}
+	if exists && !ours {
+		return fmt.Errorf("%w: nftables table inet %s has rules without the mark of %q: remove it or run with another tag",
+			netfab.ErrForeign, table.Name, a.names.tag)
+	}
+	if err := a.hook("build table " + table.Name); err != nil {
+		return err
+	}
+	if err := conn.Build(table); err != nil {
+		return err
+	}
+	floats, err := conn.Match(table, floatSet, floatKeys(a.want))
+	if err != nil {
+		return err
+	}
+	if err := conn.Update(table, floats); err != nil {
+		return err
+	}
+	if err := a.openGates(conn); err != nil {
+		return err
+	}
+	if err := a.setSegment(o); err != nil {
+		return err
+	}
+	if err := a.hook("set the host's sysctls"); err != nil {
+		return err
+	}
+	return a.host.Do(func() error { return netns.Set(append(quiet(a.names.outside()), forwarding...)) })
+}
+
+// setSegment makes the outside bridge.
+func (a *apply) setSegment(o netfab.Outside) error {
+	name := a.names.outside()
+	l, err := a.rt.Link(name)
+	if err != nil {
+		return err
+	}
+	if _, ours := a.names.parseOutside(l.Alias); l.Index != 0 && !ours {
+		return fmt.Errorf("%w: device %s exists and does not carry the mark of %q: remove it or run with another tag",
+			netfab.ErrForeign, name, a.names.tag)
+	}
+	want := rt.Link{Name: name, MAC: localMAC("segment", a.names.tag), MTU: outsideMTU, Up: true, Alias: a.names.outsideAlias(o)}
+	if l.Index == 0 {
+		if err := a.hostLinks("make "+name, rt.AddLink(want, &rt.Bridge{}, 0)...); err != nil {
+			return err
+		}
+		if l, err = a.rt.Link(name); err != nil {
+			return err
+		}
+	}
+	want.Index = l.Index
+	addrs, err := a.rt.Addrs()
+	if err != nil {
+		return err
+	}
+	return a.hostLinks("set "+name, append(onlyAddrs(l.Index, addrs[l.Index], routerPrefix(o)), rt.SetLink(want))...)
+}
+
+// routerPrefix is the host's own address on the segment: the routers' router.
+func routerPrefix(o netfab.Outside) netip.Prefix {
+	return netip.PrefixFrom(netfab.First(o.Prefix), o.Prefix.Bits())
+}
+
+// openGates keeps foreign forward chains from dropping what is ours.
+func (a *apply) openGates(conn *nft.Conn) error {
+	drop, stale, err := conn.Gates()
+	if err != nil {
+		return err
+	}
+	if err := a.hook("open foreign forward chains"); err != nil {
+		return err
+	}
+	if err := conn.Shut(stale); err != nil {
+		return err
+	}
+	return conn.Open(drop, pass(a.names))
+}
+
+// delOutside removes everything of ours that is not in a namespace.
+func (a *apply) delOutside() error {
+	conn, err := a.hostNFT()
+	if err != nil {
+		return err
+	}
+	l, err := a.rt.Link(a.names.outside())
+	if err != nil {
+		return err
+	}
+	if _, ours := a.names.parseOutside(l.Alias); l.Index != 0 && ours {
+		if err := a.hostLinks("delete "+l.Name, rt.DelLink(l.Name)); err != nil {
+			return err
+		}
+	}
+	drop, stale, err := conn.Gates()
+	if err != nil {
+		return err
+	}
+	if err := a.hook("leave foreign forward chains"); err != nil {
+		return err
+	}
+	if err := conn.Shut(append(drop, stale...)); err != nil {
+		return err
+	}
+	exists, ours, err := conn.Owned(nftables.TableFamilyINet, a.names.table())
+	if err != nil || !exists || !ours {
+		return err
+	}
+	if err := a.hook("delete table " + a.names.table()); err != nil {
+		return err
+	}
+	return conn.Delete(nftables.TableFamilyINet, a.names.table())
+}
+
+// floatKeys are the elements of floatSet for a whole fabric.
+func floatKeys(want netfab.Desired) []nft.Element {
+	var keys []nft.Element
+	for _, n := range want.Networks {
+		if n.Gateway == nil {
+			continue
+		}
+		for _, f := range n.Gateway.Floating {
+			keys = append(keys, nft.Element{Key: string(f.Outside.AsSlice())})
+		}
+	}
+	return keys
+}
+
+// admit says which floating addresses the world may reach through the host.
+func (a *apply) admit(wanted bool, floats ...netip.Addr) error {
+	if len(floats) == 0 {
+		return nil
+	}
+	conn, err := a.hostNFT()
+	if err != nil {
+		return err
+	}
+	table := nft.Table{Family: nftables.TableFamilyINet, Name: a.names.table()}
+	have, err := conn.Elements(table, floatSet)
+	if err != nil {
+		return err
+	}
+	change := nft.Change{Set: floatSet}
+	var text []string
+	for _, f := range floats {
+		key := string(f.AsSlice())
+		if _, there := have[key]; there == wanted {
+			continue
+		}
+		text = append(text, f.String())
+		if wanted {
+			change.Add = append(change.Add, nft.Element{Key: key})
+		} else {
+			change.Del = append(change.Del, nft.Element{Key: key})
+		}
+	}
+	if err := a.hook("admit " + strings.Join(text, " ")); err != nil {
+		return err
+	}
+	return conn.Update(table, change)
+}

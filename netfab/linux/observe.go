@@ -1,0 +1,222 @@
+//go:build linux
+
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/nftables"
+
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
+	"github.com/shakenfist/cloud/netfab/linux/internal/nft"
+)
+
+// Observe looks at the host, whatever is remembered.
+func (f *Fabric) Observe(ctx context.Context) (netfab.Observed, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return netfab.Observed{}, err
+	}
+	a, err := f.begin(netfab.Underlay{})
+	if err != nil {
+		return netfab.Observed{}, err
+	}
+	defer a.close()
+	a.known, a.outside = map[string]known{}, knownOutside{}
+	return a.observe()
+}
+
+// observe gathers what of ours is on the host, from memory where that is fresh.
+func (a *apply) observe() (netfab.Observed, error) {
+	namespaces, err := a.namespaces()
+	if err != nil {
+		return netfab.Observed{}, err
+	}
+	byVNI := map[uint32]known{}
+	for _, k := range a.known {
+		byVNI[k.network.VNI] = k
+	}
+	seen := map[string]known{}
+	var o netfab.Observed
+	for _, name := range sortedKeys(namespaces) {
+		k, stray, err := a.lookAt(name, namespaces[name], byVNI[namespaces[name]])
+		if err != nil {
+			return o, fmt.Errorf("namespace %s: %w", name, err)
+		}
+		if stray {
+			o.Stray = append(o.Stray, strayName+name)
+		}
+		if k.network.ID != "" {
+			seen[k.network.ID] = k
+		}
+	}
+	a.leave()
+	a.known = seen
+	a.checkFrames()
+	addNetworks(&o, seen)
+	return o, a.observeHost(&o, namespaces)
+}
+
+// lookAt tells what a name that could be ours is. What is not ours is nothing.
+func (a *apply) lookAt(name string, vni uint32, before known) (k known, stray bool, err error) {
+	path := filepath.Join(a.dir, name)
+	ino, err := inode(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return known{}, false, nil
+	}
+	if err != nil {
+		return known{}, false, err
+	}
+	if before.ns == ino && a.fresh(before.since) {
+		return before, false, nil
+	}
+	if !netns.Named(path) {
+		note, err := os.ReadFile(path)
+		return known{}, strings.HasPrefix(string(note), a.names.networkAlias("")), err
+	}
+	r, err := a.enter(vni)
+	if err != nil {
+		return known{}, false, err
+	}
+	k, err = a.examine(r)
+	k.ns, k.since = ino, a.now()
+	return k, false, err
+}
+
+// addNetworks puts what is known of networks into the terms of Observed.
+func addNetworks(o *netfab.Observed, seen map[string]known) {
+	for _, id := range sortedKeys(seen) {
+		if u := seen[id].underlay; u.IsValid() && !o.Underlay.Addr.IsValid() {
+			o.Underlay.Addr = u
+		}
+	}
+	for _, id := range sortedKeys(seen) {
+		k := seen[id]
+		o.Networks = append(o.Networks, k.network.Clone())
+		if k.underlay != o.Underlay.Addr {
+			k.damage = append(k.damage, fmt.Sprintf("vx0 is on underlay %v", k.underlay))
+		}
+		if len(k.damage) > 0 {
+			if o.Damaged == nil {
+				o.Damaged = map[string][]string{}
+			}
+			o.Damaged[id] = k.damage
+		}
+	}
+}
+
+// observeHost looks at what is outside the namespaces. Foreign forward chains
+// are looked at each time: they change when somebody restarts a firewall.
+func (a *apply) observeHost(o *netfab.Observed, namespaces map[string]uint32) error {
+	if !a.fresh(a.outside.since) {
+		if err := a.examineOutside(); err != nil {
+			return err
+		}
+		strays, err := a.strayDevices(namespaces)
+		if err != nil {
+			return err
+		}
+		o.Stray = append(o.Stray, strays...)
+		a.outside.since = a.now()
+	}
+	o.Outside = a.outside.is
+	o.OutsideDamaged = a.outside.damage
+	conn, err := a.hostNFT()
+	if err != nil {
+		return err
+	}
+	drop, stale, err := conn.Gates()
+	if err != nil {
+		return err
+	}
+	if closed := nft.Closed(drop, pass(a.names)); closed != "" && o.Outside.Prefix.IsValid() {
+		o.OutsideDamaged = append(o.OutsideDamaged, "forward chains "+closed+" drop")
+	}
+	if left := nft.Closed(append(drop, stale...), nil); left != "" && !o.Outside.Prefix.IsValid() {
+		o.OutsideDamaged = append(o.OutsideDamaged, "forward chains "+left+" have rules of ours")
+	}
+	return nil
+}
+
+// examineOutside looks at the outside bridge and the host's table.
+func (a *apply) examineOutside() error {
+	a.outside.is, a.outside.damage = netfab.Outside{}, nil
+	damaged := func(format string, args ...any) {
+		a.outside.damage = append(a.outside.damage, fmt.Sprintf(format, args...))
+	}
+	conn, err := a.hostNFT()
+	if err != nil {
+		return err
+	}
+	exists, ours, err := conn.Owned(nftables.TableFamilyINet, a.names.table())
+	if err != nil {
+		return err
+	}
+	l, err := a.rt.Link(a.names.outside())
+	if err != nil {
+		return err
+	}
+	is, mine := a.names.parseOutside(l.Alias)
+	if l.Index == 0 || !mine {
+		if exists && ours {
+			damaged("table %s is there, %s is not", a.names.table(), a.names.outside())
+		}
+		return nil
+	}
+	a.outside.is = is
+	if !is.Prefix.IsValid() {
+		damaged("alias of %s is %q", l.Name, l.Alias)
+		return nil
+	}
+	addrs, err := a.rt.Addrs()
+	if err != nil {
+		return err
+	}
+	if len(onlyAddrs(l.Index, addrs[l.Index], routerPrefix(is))) > 0 {
+		damaged("addresses of %s are %v", l.Name, addrs[l.Index])
+	}
+	if !l.Up || l.MTU != outsideMTU {
+		damaged("%s has up %t mtu %d", l.Name, l.Up, l.MTU)
+	}
+	wrong, err := conn.Check(hostTable(a.names, is))
+	if err != nil {
+		return err
+	}
+	if wrong != "" {
+		damaged("%s", wrong)
+	}
+	return a.host.Do(func() error {
+		wrong, err := netns.Differ(append(quiet(l.Name), forwarding...))
+		if wrong != "" {
+			damaged("%s", wrong)
+		}
+		return err
+	})
+}
+
+// strayDevices finds routers' outer legs without a network.
+func (a *apply) strayDevices(namespaces map[string]uint32) ([]string, error) {
+	links, err := a.rt.Links()
+	if err != nil {
+		return nil, err
+	}
+	expected := map[string]bool{}
+	for _, vni := range namespaces {
+		expected[a.names.uplink(vni)] = true
+	}
+	var strays []string
+	for _, name := range sortedKeys(links) {
+		ours := strings.HasPrefix(links[name].Alias, a.names.uplinkAlias(""))
+		if ours && strings.HasPrefix(name, "sfv"+a.names.short) && !expected[name] {
+			strays = append(strays, strayDevice+name)
+		}
+	}
+	return strays, nil
+}
