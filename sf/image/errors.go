@@ -96,7 +96,7 @@ func Redact(ref string) string {
 				q[k] = []string{"***"}
 			}
 		}
-		u.RawQuery = strings.ReplaceAll(q.Encode(), "%2A%2A%2A", "***")
+		u.RawQuery = q.Encode()
 	}
-	return u.String()
+	return strings.ReplaceAll(u.String(), "%2A%2A%2A", "***")
 }

@@ -17,13 +17,30 @@ import (
 // is not.
 func (c *Cache) Fetch(ctx context.Context, ref driver.ImageRef, report func(driver.Progress)) (driver.Image, error) {
 	report = c.throttle(report)
-	report(driver.Progress{Stage: "resolving"})
+	for try := 1; ; try++ {
+		report(driver.Progress{Stage: "resolving"})
+		image, err := c.fetch(ctx, ref, report)
+		// The origin changed while we read, or its checksum and its bytes are of
+		// different days: look again.
+		again := errors.Is(err, ErrChanged) && try < lookups || errors.Is(err, ErrChecksum) && try == 1
+		if !again {
+			return image, err
+		}
+		c.config.Log.Info("image looked up again", "image", Redact(ref.Name), "err", err)
+	}
+}
+
+// lookups is how often an image that changes under our hands is looked up.
+const lookups = 3
+
+// fetch looks a reference up once and gets what it names.
+func (c *Cache) fetch(ctx context.Context, ref driver.ImageRef, report func(driver.Progress)) (driver.Image, error) {
 	d, err := c.config.Source.Resolve(ctx, ref)
 	if err != nil {
 		return c.stale(ctx, ref, err)
 	}
 	if err := c.save(namesDir, key(ref.Name), resolved{Name: Redact(ref.Name), URLKey: key(d.URL), Checksum: d.Checksum}); err != nil {
-		return driver.Image{}, err
+		return driver.Image{}, c.noSpace(err, 0)
 	}
 	if image, ok := c.fresh(d); ok {
 		return image, nil
@@ -32,7 +49,7 @@ func (c *Cache) Fetch(ctx context.Context, ref driver.ImageRef, report func(driv
 		if image, ok := c.fresh(d); ok { // by an earlier flight
 			return image, nil
 		}
-		return c.fetch(ctx, d, report)
+		return c.obtain(ctx, d, report)
 	})
 }
 
@@ -43,6 +60,11 @@ func (c *Cache) fresh(d Description) (driver.Image, bool) {
 		return driver.Image{}, false
 	}
 	image, err := c.touch(o.ID, d.URL)
+	if err == nil && o.Trusted && !d.Ref.Trusted {
+		// A tenant can get it by itself, so it may have it when it is stale.
+		o.Trusted = false
+		err = c.save(urlsDir, key(d.URL), o)
+	}
 	return image, err == nil
 }
 
@@ -69,30 +91,6 @@ func (c *Cache) stale(ctx context.Context, ref driver.ImageRef, err error) (driv
 	c.config.Log.Warn("image origin unavailable, using the cached image", "image", o.URL, "id", o.ID, "err", err)
 	image.Stale = true
 	return image, nil
-}
-
-// lookups is how often an image that changes under our hands is looked up anew.
-const lookups = 3
-
-// fetch downloads and installs what d describes. When the origin changes
-// meanwhile, or its checksum and its bytes are of different days, it is looked up
-// again.
-func (c *Cache) fetch(ctx context.Context, d Description, report func(driver.Progress)) (driver.Image, error) {
-	for try := 1; ; try++ {
-		image, err := c.obtain(ctx, d, report)
-		switch {
-		case err == nil || try >= lookups:
-			return image, err
-		case errors.Is(err, ErrChecksum) && try == 1:
-		case errors.Is(err, ErrChanged):
-		default:
-			return image, err
-		}
-		c.config.Log.Info("image looked up again", "image", Redact(d.URL), "err", err)
-		if d, err = c.config.Source.Resolve(ctx, d.Ref); err != nil {
-			return driver.Image{}, err
-		}
-	}
 }
 
 // obtain is one way from the origin into the cache.

@@ -40,13 +40,7 @@ func (s *flights) do(ctx context.Context, key string, report func(driver.Progres
 	for {
 		f, leader := s.join(key, report)
 		if leader {
-			f.image, f.err = work(f.report)
-			f.retry = f.err != nil && ctx.Err() != nil
-			s.mu.Lock()
-			delete(s.now, key)
-			s.mu.Unlock()
-			close(f.done)
-			return f.image, f.err
+			return s.lead(ctx, key, f, work)
 		}
 		select {
 		case <-ctx.Done():
@@ -57,6 +51,20 @@ func (s *flights) do(ctx context.Context, key string, report func(driver.Progres
 			}
 		}
 	}
+}
+
+// lead does the work of f and tells the others.
+func (s *flights) lead(ctx context.Context, key string, f *flight, work func(report func(driver.Progress)) (driver.Image, error)) (driver.Image, error) {
+	f.retry = true // should work panic
+	defer func() {
+		s.mu.Lock()
+		delete(s.now, key)
+		s.mu.Unlock()
+		close(f.done)
+	}()
+	f.image, f.err = work(f.report)
+	f.retry = f.err != nil && ctx.Err() != nil
+	return f.image, f.err
 }
 
 // join returns the flight of key and whether the caller leads it.

@@ -190,6 +190,7 @@ func (h *HTTP) get(ctx context.Context, op string, d Description, header http.He
 		watch.stop()
 		return nil, err
 	}
+	watch.timer.Stop()
 	resp.Body = &watchedBody{ReadCloser: resp.Body, watch: watch}
 	return resp, nil
 }

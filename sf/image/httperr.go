@@ -81,17 +81,17 @@ func (w *watchdog) explain(err error) error {
 	return err
 }
 
-// watchedBody is a response's body; every byte quietens the watchdog.
+// watchedBody is a response's body. Only time spent waiting for bytes counts, not
+// what its reader does in between.
 type watchedBody struct {
 	io.ReadCloser
 	watch *watchdog
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
+	b.watch.timer.Reset(b.watch.idle)
 	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
-		b.watch.timer.Reset(b.watch.idle)
-	}
+	b.watch.timer.Stop()
 	if err != nil && err != io.EOF {
 		err = b.watch.explain(err)
 	}

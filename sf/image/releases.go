@@ -14,7 +14,7 @@ var (
 	cirrosVersion = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
 	cirrosListed  = regexp.MustCompile(`href="(?:\./)?([0-9]+\.[0-9]+\.[0-9]+)/?"`)
 	// One row of Ubuntu's listing: a link to the code name, then the number.
-	ubuntuListed = regexp.MustCompile(`href="(?:\./)?([a-z]+)/"[^\n]*?Ubuntu Server ([0-9]+\.[0-9]+)( LTS)?`)
+	ubuntuListed = regexp.MustCompile(`href="(?:\./)?([a-z]+)/"[^\n]*?Ubuntu (?:Server )?([0-9]+\.[0-9]+)( LTS)?`)
 )
 
 // candidates is how many releases are tried before giving up: a directory may
