@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,12 +19,16 @@ func put(key string) store.Txn { return store.Txn{Do: []store.Op{store.Put(key, 
 
 // Without faults, the decorator is the store that it decorates.
 func TestTransparent(t *testing.T) {
+	var now atomic.Int64 // nanoseconds
+	clock := func() time.Time { return time.Unix(1, now.Load()) }
 	storetest.Run(t, storetest.Config{
 		Open: func(t *testing.T) store.Store {
-			s := faulty.New(memory.New(memory.Config{}), faulty.Config{})
+			s := faulty.New(memory.New(memory.Config{Now: clock}), faulty.Config{})
 			t.Cleanup(func() { s.Close() })
 			return s
 		},
+		Advance: func(_ store.Store, d time.Duration) { now.Add(int64(d)) },
+		Now:     func(store.Store) time.Time { return clock() },
 	})
 }
 

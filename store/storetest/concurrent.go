@@ -11,7 +11,7 @@ import (
 )
 
 // together runs fn(0) to fn(n-1) at once and fails the test when one fails.
-func (t *T) together(n int, fn func(i int) error) {
+func (t *kit) together(n int, fn func(i int) error) {
 	t.Helper()
 	var wg sync.WaitGroup
 	errs := make([]error, n)
@@ -24,7 +24,7 @@ func (t *T) together(n int, fn func(i int) error) {
 
 var concurrentCases = []namedCase{
 	// Compare-and-commit loses no update, however many want the same key.
-	{"Counter", func(t *T) {
+	{"Counter", func(t *kit) {
 		const callers, rounds = 8, 25
 		t.do(store.Put("n", []byte("0")))
 		t.together(callers, func(int) error {
@@ -54,7 +54,7 @@ var concurrentCases = []namedCase{
 		}
 	}},
 	// Of many who claim a key that must not exist, one gets it.
-	{"OneWinner", func(t *T) {
+	{"OneWinner", func(t *kit) {
 		const claims = 20
 		var won [claims]atomic.Int32
 		t.together(8, func(me int) error {
@@ -76,7 +76,7 @@ var concurrentCases = []namedCase{
 		}
 	}},
 	// Who has committed reads it back, and nobody's reads go back in time.
-	{"ReadYourWrites", func(t *T) {
+	{"ReadYourWrites", func(t *kit) {
 		t.together(6, func(me int) error {
 			var last store.Revision
 			for i := range 40 {
@@ -102,7 +102,7 @@ var concurrentCases = []namedCase{
 		})
 	}},
 	// A list is one snapshot: moving something from key to key is never seen half done.
-	{"ListIsOneSnapshot", func(t *T) {
+	{"ListIsOneSnapshot", func(t *kit) {
 		const keys, total = 5, 100
 		for i := range keys {
 			t.do(store.Put(fmt.Sprint("purse/", i), []byte(strconv.Itoa(total/keys))))
@@ -124,7 +124,7 @@ var concurrentCases = []namedCase{
 	}},
 	// Under load a watch sees each revision whole, in order and without gaps, and
 	// what it saw since a list adds up to the next list.
-	{"WatchUnderLoad", func(t *T) {
+	{"WatchUnderLoad", func(t *kit) {
 		const writers, rounds, watchers = 4, 50, 3
 		start := t.newest()
 		end := start + writers*rounds
@@ -140,7 +140,7 @@ var concurrentCases = []namedCase{
 	}},
 }
 
-func movePennies(t *T, me, keys int) error {
+func movePennies(t *kit, me, keys int) error {
 	for i := range 40 {
 		from, to := fmt.Sprint("purse/", (me+i)%keys), fmt.Sprint("purse/", (me+i*2+1)%keys)
 		if from == to {
@@ -167,7 +167,7 @@ func movePennies(t *T, me, keys int) error {
 	return nil
 }
 
-func countPennies(t *T, keys, total int) error {
+func countPennies(t *kit, keys, total int) error {
 	l, err := t.s.List(t.ctx, "purse/", store.Page{})
 	if err != nil {
 		return err
@@ -186,7 +186,7 @@ func countPennies(t *T, keys, total int) error {
 	return nil
 }
 
-func writePairs(t *T, me, rounds int) error {
+func writePairs(t *kit, me, rounds int) error {
 	for i := range rounds {
 		v := []byte(strconv.Itoa(i))
 		a, b := fmt.Sprintf("pair/%d/a", me), fmt.Sprintf("pair/%d/b", me)
@@ -197,7 +197,7 @@ func writePairs(t *T, me, rounds int) error {
 	return nil
 }
 
-func watchPairs(t *T, end store.Revision) error {
+func watchPairs(t *kit, end store.Revision) error {
 	l, err := t.s.List(t.ctx, "pair/", store.Page{})
 	if err != nil {
 		return err

@@ -17,14 +17,14 @@ func Faulty(s store.Store, decide func(faulty.Call) faulty.Fault) *faulty.Store 
 
 var faultCases = []namedCase{
 	// A commit whose reply was lost has happened; only reading tells.
-	{"LostReply", func(t *T) {
+	{"LostReply", func(t *kit) {
 		f := Faulty(t.s, faulty.Nth(1, faulty.Fault{Effect: faulty.LoseReply}, faulty.Commit))
 		_, err := f.Commit(t.ctx, store.Txn{Do: []store.Op{store.Put("a", nil)}})
 		t.is(err, store.ErrUnknownOutcome)
 		t.wantKeys("", "a")
 	}},
 	// A commit whose request was lost looks the same, and has not happened.
-	{"LostRequest", func(t *T) {
+	{"LostRequest", func(t *kit) {
 		f := Faulty(t.s, faulty.Nth(1, faulty.Fault{Effect: faulty.LoseRequest}, faulty.Commit))
 		_, err := f.Commit(t.ctx, store.Txn{Do: []store.Op{store.Put("a", nil)}})
 		t.is(err, store.ErrUnknownOutcome)
@@ -32,7 +32,7 @@ var faultCases = []namedCase{
 	}},
 	// A late commit has not happened when one looks, and then it has. Conditions
 	// protect who went on meanwhile.
-	{"Late", func(t *T) {
+	{"Late", func(t *kit) {
 		f := Faulty(t.s, faulty.Nth(1, faulty.Fault{Effect: faulty.Late, Calls: 1}, faulty.Commit))
 		txn := store.Txn{If: []store.Cond{store.Absent("a")}, Do: []store.Op{store.Put("a", []byte("late"))}}
 		_, err := f.Commit(t.ctx, txn)
@@ -47,7 +47,7 @@ var faultCases = []namedCase{
 	}},
 	// Who writes a mark of their own, and after an unknown outcome reads whether it is
 	// there, does everything exactly once over a network that loses every third call.
-	{"ExactlyOnce", func(t *T) {
+	{"ExactlyOnce", func(t *kit) {
 		const callers, rounds = 4, 15
 		t.do(store.Put("log", nil))
 		for seed := range uint64(3) {
@@ -71,7 +71,7 @@ var faultCases = []namedCase{
 }
 
 // appendOnce adds mark to the log, however often it has to try.
-func appendOnce(t *T, s store.Store, mark string) error {
+func appendOnce(t *kit, s store.Store, mark string) error {
 	for {
 		r, err := s.Get(t.ctx, "log")
 		if errors.Is(err, faulty.ErrInjected) {

@@ -11,7 +11,7 @@ import (
 
 var keyCases = []namedCase{
 	// A new store has nothing, and says so without an error where nothing is an answer.
-	{"Empty", func(t *T) {
+	{"Empty", func(t *kit) {
 		_, err := t.s.Get(t.ctx, "a")
 		t.is(err, store.ErrNotFound)
 		l := t.list("", store.Page{})
@@ -20,7 +20,7 @@ var keyCases = []namedCase{
 		}
 	}},
 	// Values come back byte for byte, with their key and the revision of their commit.
-	{"PutGet", func(t *T) {
+	{"PutGet", func(t *kit) {
 		for i, v := range [][]byte{[]byte("text"), {}, {0}, {0xff, 0, '\n', 0xfe}, bytes.Repeat([]byte{'x'}, 100_000)} {
 			key := fmt.Sprintf("k/%d", i)
 			r := t.do(store.Put(key, v))
@@ -32,7 +32,7 @@ var keyCases = []namedCase{
 		}
 	}},
 	// A store keeps what was committed, whatever the caller then does with its buffer.
-	{"ValueIsCopied", func(t *T) {
+	{"ValueIsCopied", func(t *kit) {
 		v := []byte("before")
 		r := t.newest()
 		t.do(store.Put("k", v))
@@ -44,7 +44,7 @@ var keyCases = []namedCase{
 	}},
 	// Each commit that changes something is one revision higher than the one
 	// before, and all keys that it wrote share it.
-	{"Revisions", func(t *T) {
+	{"Revisions", func(t *kit) {
 		first := t.do(store.Put("a", nil))
 		second := t.do(store.Put("b", nil), store.Put("c", nil), store.Delete("a"))
 		third := t.do(store.Put("b", nil)) // the same value again is a change
@@ -59,7 +59,7 @@ var keyCases = []namedCase{
 		}
 	}},
 	// What changes nothing makes no revision: checking, deleting what is not there.
-	{"NothingChanged", func(t *T) {
+	{"NothingChanged", func(t *kit) {
 		r := t.put("a")
 		for _, txn := range []store.Txn{
 			{},
@@ -77,7 +77,7 @@ var keyCases = []namedCase{
 		}
 	}},
 	// A deleted key is gone, and may come back as a new one.
-	{"Delete", func(t *T) {
+	{"Delete", func(t *kit) {
 		t.put("a", "b")
 		t.do(store.Delete("a"))
 		t.do(store.Delete("a"))
@@ -89,7 +89,7 @@ var keyCases = []namedCase{
 	}},
 	// A prefix is a prefix of bytes: it takes itself and what is longer, and not
 	// its neighbours on either side.
-	{"DeletePrefix", func(t *T) {
+	{"DeletePrefix", func(t *kit) {
 		t.put("p", "p.", "p/", "p/\x00", "p/a", "p/a/b", "p/\xff", "p/\xff\xff", "p0", "q")
 		t.do(store.DeletePrefix("p/"))
 		t.wantKeys("", "p", "p.", "p0", "q")
@@ -98,7 +98,7 @@ var keyCases = []namedCase{
 		t.wantKeys("", "p", "p.", "p0", "q", "\xff")
 	}},
 	// Deleting many keys at once is one revision.
-	{"DeletePrefixMany", func(t *T) {
+	{"DeletePrefixMany", func(t *kit) {
 		for i := range 10 {
 			var ops []store.Op
 			for j := range 100 {
@@ -121,7 +121,7 @@ var keyCases = []namedCase{
 
 var listCases = []namedCase{
 	// Keys are sorted by bytes, prefixes match bytes, the empty prefix matches all.
-	{"List", func(t *T) {
+	{"List", func(t *kit) {
 		keys := []string{"b", "a/10", "a/2", "a", "a/", "a0", "\xff/x", "A", "a/\x00", "a/é", "a/~"}
 		t.put(keys...)
 		slices.Sort(keys)
@@ -142,7 +142,7 @@ var listCases = []namedCase{
 		}
 	}},
 	// A page ends at its limit and says whether that left anything.
-	{"Pages", func(t *T) {
+	{"Pages", func(t *kit) {
 		t.put("l/1", "l/2", "l/3", "l/4", "l/5", "m")
 		for _, c := range []struct {
 			page store.Page
@@ -167,7 +167,7 @@ var listCases = []namedCase{
 		}
 	}},
 	// Pages cut at the revision of the first are one snapshot, whatever is written meanwhile.
-	{"PagesOfOneSnapshot", func(t *T) {
+	{"PagesOfOneSnapshot", func(t *kit) {
 		t.put("l/1", "l/3", "l/5")
 		l := t.list("l/", store.Page{Limit: 1})
 		t.do(store.Put("l/2", nil), store.Put("l/3", []byte("new")), store.Delete("l/5"))

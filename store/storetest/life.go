@@ -10,7 +10,7 @@ import (
 )
 
 // everyMethod calls each method of the store that takes a context.
-func everyMethod(t *T, ctx context.Context, x store.Session) map[string]error {
+func everyMethod(t *kit, ctx context.Context, x store.Session) map[string]error {
 	got := map[string]error{}
 	_, got["Get"] = t.s.Get(ctx, "a")
 	_, got["List"] = t.s.List(ctx, "", store.Page{})
@@ -22,7 +22,7 @@ func everyMethod(t *T, ctx context.Context, x store.Session) map[string]error {
 	return got
 }
 
-func (t *T) newestOr0() store.Revision {
+func (t *kit) newestOr0() store.Revision {
 	l, err := t.s.List(t.ctx, "no such prefix", store.Page{})
 	if err != nil {
 		return 0
@@ -32,7 +32,7 @@ func (t *T) newestOr0() store.Revision {
 
 var lifeCases = []namedCase{
 	// A done context fails every method with its own error, and nothing happens.
-	{"DoneContext", func(t *T) {
+	{"DoneContext", func(t *kit) {
 		t.put("a")
 		x := t.session(long)
 		cancelled, cancel := context.WithCancel(t.ctx)
@@ -51,7 +51,7 @@ var lifeCases = []namedCase{
 	}},
 	// A commit cancelled while it is under way either happened, or did not, or can't
 	// tell; when it claims that it did not, it never will.
-	{"CancelledCommit", func(t *T) {
+	{"CancelledCommit", func(t *kit) {
 		const n = 200
 		certain := map[string]bool{}
 		for i := range n {
@@ -80,7 +80,7 @@ var lifeCases = []namedCase{
 		}
 	}},
 	// A closed store fails every method with ErrClosed, and ends the watches that wait.
-	{"Closed", func(t *T) {
+	{"Closed", func(t *kit) {
 		t.put("a")
 		x := t.session(long)
 		w := t.watch("none", t.newest())
@@ -106,7 +106,7 @@ var lifeCases = []namedCase{
 	}},
 	// The next process finds all keys as they were, and revisions go on from there. Its
 	// watches from before get what they ask for, or ErrCompacted.
-	{"Reopen", func(t *T) {
+	{"Reopen", func(t *kit) {
 		if t.c.Reopen == nil {
 			t.Skip("this store does not outlive its process")
 		}

@@ -13,7 +13,7 @@ const (
 	short = time.Second // a session that a case waits for
 )
 
-func (t *T) session(ttl time.Duration) store.Session {
+func (t *kit) session(ttl time.Duration) store.Session {
 	t.Helper()
 	x, err := t.s.Session(t.ctx, ttl)
 	t.ok(err)
@@ -25,7 +25,7 @@ func (t *T) session(ttl time.Duration) store.Session {
 
 // mortal opens a session and puts keys under it that will soon go with it. A
 // machine so slow that they are gone before they are there gets more time.
-func (t *T) mortal(keys ...string) store.Session {
+func (t *kit) mortal(keys ...string) store.Session {
 	t.Helper()
 	for ttl := short; ; ttl *= 2 {
 		x := t.session(ttl)
@@ -42,7 +42,7 @@ func (t *T) mortal(keys ...string) store.Session {
 }
 
 // pass lets a little time go by.
-func (t *T) pass() {
+func (t *kit) pass() {
 	t.Helper()
 	t.ok(t.ctx.Err())
 	if t.c.Advance != nil {
@@ -52,7 +52,7 @@ func (t *T) pass() {
 	time.Sleep(short / 20)
 }
 
-func (t *T) now() time.Time {
+func (t *kit) now() time.Time {
 	if t.c.Now != nil {
 		return t.c.Now(t.s)
 	}
@@ -60,7 +60,7 @@ func (t *T) now() time.Time {
 }
 
 // outlive lets time go by until key is gone.
-func (t *T) outlive(key string) {
+func (t *kit) outlive(key string) {
 	t.Helper()
 	for t.has(key) {
 		t.pass()
@@ -69,7 +69,7 @@ func (t *T) outlive(key string) {
 
 var sessionCases = []namedCase{
 	// A key put under a session says so, everywhere; other keys don't.
-	{"SessionOfRecord", func(t *T) {
+	{"SessionOfRecord", func(t *kit) {
 		x, y := t.session(long), t.session(long)
 		if x.ID() == y.ID() {
 			t.Fatalf("two sessions have the ID %d", x.ID())
@@ -89,7 +89,7 @@ var sessionCases = []namedCase{
 		}
 	}},
 	// Closing a session deletes its keys, and only those, at once and in sight of watches.
-	{"CloseSession", func(t *T) {
+	{"CloseSession", func(t *kit) {
 		x, y := t.session(long), t.session(long)
 		t.do(store.PutIn(x.ID(), "x/1", nil), store.PutIn(x.ID(), "x/2", nil), store.PutIn(y.ID(), "y", nil), store.Put("z", nil))
 		f := t.follow("", t.newest())
@@ -109,7 +109,7 @@ var sessionCases = []namedCase{
 		t.ok(y.Renew(t.ctx))
 	}},
 	// Nothing can be put under a session that is over; the whole transaction fails.
-	{"PutInClosedSession", func(t *T) {
+	{"PutInClosedSession", func(t *kit) {
 		x := t.session(long)
 		t.ok(x.Close(t.ctx))
 		r := t.newest()
@@ -120,7 +120,7 @@ var sessionCases = []namedCase{
 		}
 	}},
 	// A key belongs to the session of its last put, and to none when that was plain.
-	{"Rebind", func(t *T) {
+	{"Rebind", func(t *kit) {
 		x, y := t.session(long), t.session(long)
 		for _, k := range []string{"plain", "moved", "again", "new"} {
 			t.do(store.PutIn(x.ID(), k, nil))
@@ -136,7 +136,7 @@ var sessionCases = []namedCase{
 		t.wantKeys("", "new", "plain")
 	}},
 	// A session that nobody renews ends, and its keys with it; then it is over for good.
-	{"Expire", func(t *T) {
+	{"Expire", func(t *kit) {
 		x := t.mortal("a", "b")
 		t.put("c")
 		f := t.follow("", t.newest())
@@ -161,7 +161,7 @@ var sessionCases = []namedCase{
 		t.ok(x.Close(t.ctx))
 	}},
 	// A watch that waits learns of the end of a session though nobody calls the store.
-	{"ExpireInSightOfWatch", func(t *T) {
+	{"ExpireInSightOfWatch", func(t *kit) {
 		if t.c.Advance != nil {
 			t.Skip("this store's clock moves by Advance only, so a watch can't wait for it")
 		}
@@ -172,7 +172,7 @@ var sessionCases = []namedCase{
 		}
 	}},
 	// Renewing keeps a session alive, beyond the end of one that was opened after it.
-	{"Renew", func(t *T) {
+	{"Renew", func(t *kit) {
 		for ttl := short; ; ttl *= 2 {
 			if renewed(t, ttl) {
 				return
@@ -180,7 +180,7 @@ var sessionCases = []namedCase{
 		}
 	}},
 	// Until Deadline the keys are there; renewing moves it, and never back.
-	{"Deadline", func(t *T) {
+	{"Deadline", func(t *kit) {
 		x := t.mortal("a")
 		first := x.Deadline()
 		if err := x.Renew(t.ctx); err == nil && x.Deadline().Before(first) {
@@ -200,7 +200,7 @@ var sessionCases = []namedCase{
 	}},
 	// Closing the store ends no session: its keys are there for the next process, until
 	// nobody renews it.
-	{"SessionOutlivesStore", func(t *T) {
+	{"SessionOutlivesStore", func(t *kit) {
 		if t.c.Reopen == nil {
 			t.Skip("this store does not outlive its process")
 		}
@@ -222,7 +222,7 @@ var sessionCases = []namedCase{
 }
 
 // renewed reports false when the machine was too slow for ttl, which proves nothing.
-func renewed(t *T, ttl time.Duration) bool {
+func renewed(t *kit, ttl time.Duration) bool {
 	kept := t.session(ttl)
 	left := t.session(ttl)
 	sent := t.now()

@@ -7,8 +7,10 @@
 //
 // Nothing is asserted about how fast things happen, only that they do: each case
 // has a generous deadline, and where the contract leaves an implementation room
-// (revisions may start anywhere, sessions may be rounded up, a watch may replay
-// more than was asked of it or say ErrCompacted) so do the cases.
+// (revisions may start anywhere, sessions may be rounded up, a watch that fell
+// behind compaction may deliver everything or say ErrCompacted) so do the cases.
+// One case asks for more than a lazy implementation gives: a watch has to tell in
+// time that it has arrived at a revision, though nothing below its prefix changed.
 package storetest
 
 import (
@@ -48,7 +50,7 @@ func Run(t *testing.T, c Config) {
 			t.Run(nc.name, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				nc.run(&T{T: t, c: c, ctx: ctx, s: c.Open(t)})
+				nc.run(&kit{T: t, c: c, ctx: ctx, s: c.Open(t)})
 			})
 		}
 	}
@@ -56,11 +58,11 @@ func Run(t *testing.T, c Config) {
 
 type namedCase struct {
 	name string
-	run  func(*T)
+	run  func(*kit)
 }
 
-// T is a case under way: a test, its store, and helpers that fail the test.
-type T struct {
+// kit is a case under way: a test, its store, and helpers that fail the test.
+type kit struct {
 	*testing.T
 	c   Config
 	ctx context.Context
@@ -68,7 +70,7 @@ type T struct {
 }
 
 // ok fails the test at once because of an error that should not be.
-func (t *T) ok(err error) {
+func (t *kit) ok(err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("unexpected error: %v", err)
@@ -76,7 +78,7 @@ func (t *T) ok(err error) {
 }
 
 // is fails the test when err is not want.
-func (t *T) is(err, want error) {
+func (t *kit) is(err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("error is %v, want %v", err, want)
@@ -84,7 +86,7 @@ func (t *T) is(err, want error) {
 }
 
 // do commits operations that must succeed.
-func (t *T) do(ops ...store.Op) store.Revision {
+func (t *kit) do(ops ...store.Op) store.Revision {
 	t.Helper()
 	r, err := t.s.Commit(t.ctx, store.Txn{Do: ops})
 	t.ok(err)
@@ -92,7 +94,7 @@ func (t *T) do(ops ...store.Op) store.Revision {
 }
 
 // put commits key with a value of the same text.
-func (t *T) put(keys ...string) (r store.Revision) {
+func (t *kit) put(keys ...string) (r store.Revision) {
 	t.Helper()
 	for _, k := range keys {
 		r = t.do(store.Put(k, []byte(k)))
@@ -100,14 +102,14 @@ func (t *T) put(keys ...string) (r store.Revision) {
 	return r
 }
 
-func (t *T) get(key string) store.Record {
+func (t *kit) get(key string) store.Record {
 	t.Helper()
 	r, err := t.s.Get(t.ctx, key)
 	t.ok(err)
 	return r
 }
 
-func (t *T) has(key string) bool {
+func (t *kit) has(key string) bool {
 	t.Helper()
 	_, err := t.s.Get(t.ctx, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -116,7 +118,7 @@ func (t *T) has(key string) bool {
 	return err == nil
 }
 
-func (t *T) list(prefix string, p store.Page) store.List {
+func (t *kit) list(prefix string, p store.Page) store.List {
 	t.Helper()
 	l, err := t.s.List(t.ctx, prefix, p)
 	t.ok(err)
@@ -124,7 +126,7 @@ func (t *T) list(prefix string, p store.Page) store.List {
 }
 
 // newest is the store's revision.
-func (t *T) newest() store.Revision {
+func (t *kit) newest() store.Revision {
 	t.Helper()
 	return t.list("no such prefix", store.Page{}).Revision
 }
@@ -138,14 +140,14 @@ func keysOf(l store.List) []string {
 }
 
 // wantKeys fails the test when the keys below prefix are not these.
-func (t *T) wantKeys(prefix string, want ...string) {
+func (t *kit) wantKeys(prefix string, want ...string) {
 	t.Helper()
 	if got := keysOf(t.list(prefix, store.Page{})); !slices.Equal(got, want) {
 		t.Fatalf("keys below %q are %q, want %q", prefix, got, want)
 	}
 }
 
-func (t *T) watch(prefix string, after store.Revision) store.Watcher {
+func (t *kit) watch(prefix string, after store.Revision) store.Watcher {
 	t.Helper()
 	w, err := t.s.Watch(t.ctx, prefix, after)
 	t.ok(err)
@@ -156,12 +158,12 @@ func (t *T) watch(prefix string, after store.Revision) store.Watcher {
 // follower reads a watch and checks what holds for every watch: ascending
 // revisions, whole batches, events of the batch's revision.
 type follower struct {
-	t    *T
+	t    *kit
 	w    store.Watcher
 	last store.Revision
 }
 
-func (t *T) follow(prefix string, after store.Revision) *follower {
+func (t *kit) follow(prefix string, after store.Revision) *follower {
 	t.Helper()
 	return &follower{t: t, w: t.watch(prefix, after), last: after}
 }

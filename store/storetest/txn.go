@@ -10,7 +10,7 @@ import (
 
 var txnCases = []namedCase{
 	// Each condition holds exactly when it says; where one doesn't, nothing is written.
-	{"Conditions", func(t *T) {
+	{"Conditions", func(t *kit) {
 		old := t.put("here")
 		now := t.put("here")
 		t.put("dir/a")
@@ -53,7 +53,7 @@ var txnCases = []namedCase{
 		}
 	}},
 	// Conditions look at the state before the transaction, not at its own writes.
-	{"ConditionsBefore", func(t *T) {
+	{"ConditionsBefore", func(t *kit) {
 		txn := store.Txn{If: []store.Cond{store.Absent("a"), store.PrefixEmpty("a")}, Do: []store.Op{store.Put("a", nil)}}
 		_, err := t.s.Commit(t.ctx, txn)
 		t.ok(err)
@@ -61,7 +61,7 @@ var txnCases = []namedCase{
 		t.is(err, store.ErrConflict)
 	}},
 	// Put, delete and delete-prefix of one transaction are one change.
-	{"AllAtOnce", func(t *T) {
+	{"AllAtOnce", func(t *kit) {
 		t.put("a", "b", "d/1", "d/2")
 		f := t.follow("", t.newest())
 		r := t.do(store.Put("a", []byte("A")), store.Delete("b"), store.DeletePrefix("d/"), store.Put("c", []byte("C")))
@@ -70,7 +70,7 @@ var txnCases = []namedCase{
 	}},
 	// A key that was deleted and made again is another one: its old revision is no
 	// token for it, so nobody overwrites what they have not seen.
-	{"NoABA", func(t *T) {
+	{"NoABA", func(t *kit) {
 		old := t.put("a")
 		t.do(store.Delete("a"))
 		t.put("a")
@@ -78,7 +78,7 @@ var txnCases = []namedCase{
 		t.is(err, store.ErrConflict)
 	}},
 	// Mistakes of the caller are told apart from conflicts, by every store alike.
-	{"Invalid", func(t *T) {
+	{"Invalid", func(t *kit) {
 		r := t.put("a")
 		put := func(k string) store.Op { return store.Put(k, []byte("v")) }
 		for name, txn := range map[string]store.Txn{
@@ -112,7 +112,7 @@ var txnCases = []namedCase{
 		}
 	}},
 	// Limits are the same everywhere, to the byte.
-	{"Limits", func(t *T) {
+	{"Limits", func(t *kit) {
 		long := strings.Repeat("k", store.MaxKey)
 		ops := func(n int) (ops []store.Op) {
 			for i := range n {

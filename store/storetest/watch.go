@@ -11,7 +11,7 @@ import (
 
 var watchCases = []namedCase{
 	// A watch sees what changes below its prefix after its revision, with values.
-	{"Watch", func(t *T) {
+	{"Watch", func(t *kit) {
 		r := t.put("w/old")
 		f := t.follow("w/", r)
 		t.put("other", "w", "w0")
@@ -25,7 +25,7 @@ var watchCases = []namedCase{
 		f.want(four, "-w/old", "+w/b=3")
 	}},
 	// A watch may start in the past: it delivers what happened since.
-	{"WatchThePast", func(t *T) {
+	{"WatchThePast", func(t *kit) {
 		r := t.put("a")
 		two := t.do(store.Delete("a"))
 		three := t.put("a")
@@ -36,7 +36,7 @@ var watchCases = []namedCase{
 		f.want(three, "+a=a")
 	}},
 	// What changed nothing is not an event.
-	{"WatchSeesOnlyChanges", func(t *T) {
+	{"WatchSeesOnlyChanges", func(t *kit) {
 		f := t.follow("", t.newest())
 		_, err := t.s.Commit(t.ctx, store.Txn{Do: []store.Op{store.Delete("none"), store.DeletePrefix("none/")}})
 		t.ok(err)
@@ -46,7 +46,7 @@ var watchCases = []namedCase{
 	}},
 	// A watch that has nothing to show still tells in time how far it is, so that who
 	// waits for a revision may wait for the watch.
-	{"ProgressMarks", func(t *T) {
+	{"ProgressMarks", func(t *kit) {
 		f := t.follow("mine/", t.newest())
 		for range 3 {
 			r := t.put("other")
@@ -58,7 +58,7 @@ var watchCases = []namedCase{
 		f.want(r, "+mine/a=mine/a")
 	}},
 	// Two watches do not share what they have delivered.
-	{"WatchesAreIndependent", func(t *T) {
+	{"WatchesAreIndependent", func(t *kit) {
 		r := t.newest()
 		a, b := t.follow("", r), t.follow("", r)
 		one := t.put("k")
@@ -70,7 +70,7 @@ var watchCases = []namedCase{
 	}},
 	// A done context polls: it returns what is there, and its error when nothing is,
 	// and does not cost a batch.
-	{"Poll", func(t *T) {
+	{"Poll", func(t *kit) {
 		done, cancel := context.WithCancel(t.ctx)
 		cancel()
 		f := t.follow("", t.newest())
@@ -97,7 +97,7 @@ var watchCases = []namedCase{
 		}
 	}},
 	// A Next given up waiting loses nothing.
-	{"CancelledNext", func(t *T) {
+	{"CancelledNext", func(t *kit) {
 		f := t.follow("k", t.newest())
 		for i := range 20 {
 			ctx, cancel := context.WithCancel(t.ctx)
@@ -133,7 +133,7 @@ var watchCases = []namedCase{
 		}
 	}},
 	// Closing a watch ends the Next under way, and all later ones.
-	{"CloseWatch", func(t *T) {
+	{"CloseWatch", func(t *kit) {
 		w := t.watch("none", t.newest())
 		ended := make(chan error)
 		go func() {
@@ -154,7 +154,7 @@ var watchCases = []namedCase{
 
 var historyCases = []namedCase{
 	// An old snapshot shows what was then: old values, deleted keys, nothing newer.
-	{"Snapshots", func(t *T) {
+	{"Snapshots", func(t *kit) {
 		one := t.do(store.Put("a", []byte("1")), store.Put("b", []byte("1")))
 		two := t.do(store.Put("a", []byte("2")), store.Delete("b"), store.Put("c", []byte("2")))
 		t.put("d")
@@ -186,7 +186,7 @@ var historyCases = []namedCase{
 		}
 	}},
 	// What was compacted is refused, loudly; what was not is still there.
-	{"Compact", func(t *T) {
+	{"Compact", func(t *kit) {
 		var r [6]store.Revision
 		for i := range r {
 			r[i] = t.do(store.Put("a", []byte{byte('0' + i)}))
@@ -211,7 +211,7 @@ var historyCases = []namedCase{
 		}
 	}},
 	// A list's revision is a place to watch from even after everything older was compacted.
-	{"CompactNewest", func(t *T) {
+	{"CompactNewest", func(t *kit) {
 		t.put("a", "b")
 		l := t.list("", store.Page{})
 		t.ok(t.s.Compact(t.ctx, l.Revision))
@@ -224,7 +224,7 @@ var historyCases = []namedCase{
 	}},
 	// A watch that falls behind compaction gets everything, or ErrCompacted, and then for
 	// good; it never goes on as if nothing were missing.
-	{"FallBehind", func(t *T) {
+	{"FallBehind", func(t *kit) {
 		f := t.follow("", t.newest())
 		var want []string
 		for i := range 50 {
@@ -253,7 +253,7 @@ var historyCases = []namedCase{
 }
 
 // watchError is what a watch from a revision ends with, at once or in its first Next.
-func watchError(t *T, after store.Revision) error {
+func watchError(t *kit, after store.Revision) error {
 	t.Helper()
 	w, err := t.s.Watch(t.ctx, "", after)
 	if err != nil {

@@ -130,9 +130,10 @@ func (s *Store) publish(state *mvcc.State, steps []mvcc.Step) {
 	}
 }
 
-// expire ends the sessions whose time is over, unless a leader is at work: readers
-// don't wait for it. Nor do they fail with the disk: a session whose end can't be
-// written lives on, which its owner, who counts by Deadline, does not rely on.
+// expire ends the sessions whose time is over, so the one reader that finds them
+// writes that down; where a leader is at work, nobody waits for it. Reads do not
+// fail with the disk either: a session whose end can't be written lives on, which
+// its owner, who counts by Deadline, does not rely on.
 func (s *Store) expire() {
 	expiry := s.state.Load().Expiry()
 	if expiry.IsZero() || s.now().Before(expiry) {
