@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/shakenfist/cloud/sf/client"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/spf13/cobra"
+)
+
+// instances are the commands about instances.
+func (a *app) instances() *cobra.Command {
+	return group("instance", "Virtual machines",
+		a.does(&cobra.Command{Use: "list [ALL]", Short: "List instances; with ALL, deleted ones and those in error too", Args: optionally()}, a.instanceList),
+		a.does(&cobra.Command{Use: "show UUID", Short: "Show an instance", Args: exactly("UUID")},
+			func(ctx context.Context, c *client.Client, args []string) error {
+				return a.instanceShow(ctx, c, args[0])
+			}),
+		a.instanceCreate(),
+		a.instanceDelete(),
+		a.deletesAll(&cobra.Command{Use: "delete-all", Short: "Delete all instances of a namespace"},
+			func(ctx context.Context, c *client.Client, namespace string) error {
+				_, err := c.DeleteInstances(ctx, namespace)
+				return err
+			}),
+		a.events(spec.KindInstance),
+		a.setMetadata(spec.KindInstance, "UUID"),
+		a.deleteMetadata(spec.KindInstance, "UUID"),
+		a.power("poweron", "Start an instance", spec.PowerOn),
+		a.power("poweroff", "Stop an instance at once, like pulling the plug", spec.PowerOff),
+		a.power("pause", "Stop an instance's processors", spec.PowerPaused),
+		a.unpause(),
+		a.does(&cobra.Command{Use: "consoledata UUID [LENGTH]", Short: "Print the end of the console log, 10240 bytes of it", Args: optionally("UUID")}, a.consoleData),
+		a.console(),
+		a.wait(),
+	)
+}
+
+func (a *app) instanceList(ctx context.Context, c *client.Client, args []string) error {
+	all, err := truth(args, 0)
+	if err != nil {
+		return err
+	}
+	instances, err := c.Instances(ctx, all)
+	if err != nil {
+		return err
+	}
+	l := &list{name: "instances",
+		columns: []string{"uuid", "name", "namespace", "cpus", "memory", "hypervisor", "power state", "state"},
+		fields:  []string{"uuid", "name", "namespace", "cpus", "memory", "node", "power_state", "state"}}
+	for _, i := range instances {
+		power := i.Status.Power
+		if power == "" {
+			power = "unknown"
+		}
+		l.add(i.UUID, i.Name, i.Namespace, i.CPUs, i.MemoryMiB, orNone(i.Node), power, i.Status.State)
+	}
+	return a.print(l)
+}
+
+func (a *app) instanceDelete() *cobra.Command {
+	var async bool
+	c := &cobra.Command{Use: "delete UUID", Short: "Delete an instance and wait until it is gone", Args: exactly("UUID")}
+	c.Flags().BoolVar(&async, "async", false, "do not wait")
+	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+		err := cl.DeleteInstance(ctx, args[0])
+		if err == nil && !async {
+			err = a.gone(ctx, cl, args[0])
+		}
+		return a.done(err)
+	})
+}
+
+// gone waits until an instance is deleted; one that is forgotten is.
+func (a *app) gone(ctx context.Context, c *client.Client, id string) error {
+	err := a.waitInstance(ctx, c, id, client.InstanceGone)
+	if errors.Is(err, spec.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// power is a command that wishes for a power state and waits until it is so.
+func (a *app) power(name, short string, want spec.PowerState) *cobra.Command {
+	return a.powers(name, short, func(ctx context.Context, c *client.Client, id string) (*spec.Instance, error) {
+		return c.SetPower(ctx, id, want)
+	})
+}
+
+func (a *app) unpause() *cobra.Command {
+	return a.powers("unpause", "Let a paused instance go on", func(ctx context.Context, c *client.Client, id string) (*spec.Instance, error) {
+		return c.Unpause(ctx, id)
+	})
+}
+
+func (a *app) powers(name, short string, wish func(context.Context, *client.Client, string) (*spec.Instance, error)) *cobra.Command {
+	var async bool
+	c := &cobra.Command{Use: name + " UUID", Short: short, Args: exactly("UUID")}
+	c.Flags().BoolVar(&async, "async", false, "do not wait")
+	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+		i, err := wish(ctx, cl, args[0])
+		if err == nil && !async {
+			err = a.waitInstance(ctx, cl, i.UUID, client.PowerSettled(i.Power.Generation))
+		}
+		return a.done(err)
+	})
+}
+
+func (a *app) consoleData(ctx context.Context, c *client.Client, args []string) error {
+	length := 10240
+	if len(args) > 1 {
+		var err error
+		if length, err = strconv.Atoi(args[1]); err != nil {
+			return usage("LENGTH is a number of bytes, not %q", args[1])
+		}
+	}
+	log, err := c.ConsoleLog(ctx, args[0], int64(length))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.out, string(log))
+	return err
+}
