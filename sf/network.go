@@ -140,9 +140,15 @@ func (c *Cloud) DeleteNetwork(ctx context.Context, id string) error {
 		if len(used) > 0 {
 			return spec.Errorf(ErrInUse, "you cannot delete an in use network").About("network", id)
 		}
+		members, _, _, err := record.List[claims.Empty](ctx, c.records, record.MemberPrefix(id), store.Page{})
+		if err != nil {
+			return err
+		}
 		n.Deletion = &spec.Deletion{Requested: now}
 		t.If(store.PrefixEmpty(record.InterfacePrefix(id)))
-		t.Put(record.WorkKey(n.Node, KindNetwork, id), claims.Empty{})
+		for _, m := range members {
+			t.Put(record.WorkKey(record.Base(m.Key), KindNetwork, id), claims.Empty{})
+		}
 		return c.records.Event(ctx, t, Event{Time: now, Kind: KindNetwork, Object: id, Operation: "api", Phase: "delete"})
 	})
 	return notFound(err, KindNetwork, id)

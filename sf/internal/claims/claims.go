@@ -116,8 +116,11 @@ func releaseCapacity(ctx context.Context, c *record.Client, t *record.Txn, i *sp
 // any more; store.ErrConflict while one has.
 func FinalizeNetwork(ctx context.Context, c *record.Client, id string, now time.Time, keep time.Duration) error {
 	members, _, _, err := record.List[Empty](ctx, c, record.MemberPrefix(id), store.Page{Limit: 1})
-	if err != nil || len(members) > 0 {
-		return errors.Join(err, store.ErrConflict)
+	if err != nil {
+		return err
+	}
+	if len(members) > 0 {
+		return store.ErrConflict
 	}
 	_, err = record.Update(ctx, c, record.NetworkKey(id), func(n *spec.Network, t *record.Txn) error {
 		if n.Deletion == nil || n.Deletion.Gone() {

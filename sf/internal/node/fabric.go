@@ -186,8 +186,8 @@ func (a *Agent) want(ctx context.Context, w *wantedFabric, n spec.Network) error
 		ID: n.UUID, VNI: n.VNI, Prefix: n.Prefix(), MTU: mtu,
 		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC},
 	}
-	if n.Node == a.Name {
-		d.Gateway = &netfab.Gateway{Addr: n.Gateway, NAT: n.NAT}
+	if n.Node == a.Name && n.NAT {
+		d.Gateway = &netfab.Gateway{Addr: n.Gateway, NAT: true}
 	}
 	nics, _, _, err := record.List[spec.Interface](ctx, a.Records, record.InterfacePrefix(n.UUID), store.Page{})
 	if err != nil {

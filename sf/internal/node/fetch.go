@@ -67,7 +67,7 @@ func (a *Agent) retryFetch(ctx context.Context, i *spec.Instance, f fetchState) 
 // the instance is deleted.
 func (a *Agent) fetch(ctx context.Context, id string) error {
 	i, err := a.load(ctx, id)
-	if missing(err) {
+	if missing(err) || err == nil && i.Deletion != nil {
 		return nil
 	}
 	if err != nil {
@@ -79,10 +79,7 @@ func (a *Agent) fetch(ctx context.Context, id string) error {
 	a.mu.Lock()
 	m.fetch.cancel = cancel
 	a.mu.Unlock()
-	var images []driver.Image
-	if i.Deletion == nil {
-		images, err = a.fetchAll(ctx, i, m)
-	}
+	images, err := a.fetchAll(ctx, i, m)
 	a.mu.Lock()
 	m.fetch.running, m.fetch.cancel = false, nil
 	if m.fetch.err = err; err != nil {

@@ -1,0 +1,187 @@
+package sftest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/fake"
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/store"
+)
+
+// polled is a context that is done, with which a pulled stream is polled.
+var polled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// poll calls next until it gives something, and lets others run in between.
+func poll[T any](ctx context.Context, s *Sim, p *process, what string, next func(context.Context) (T, error)) (T, error) {
+	var none T
+	for {
+		if err := s.step(p, what, false); err != nil {
+			return none, err
+		}
+		seen := s.changes
+		v, err := next(polled)
+		if !errors.Is(err, context.Canceled) {
+			return v, err
+		}
+		if ctx.Err() != nil {
+			return none, ctx.Err()
+		}
+		until, _ := ctx.Deadline()
+		s.yield(func() bool { return s.changes != seen || ctx.Err() != nil || p.dead }, until)
+		if p.dead {
+			return none, ErrKilled
+		}
+	}
+}
+
+// simClock is the simulated time as a process sees it.
+type simClock struct {
+	s *Sim
+	p *process
+}
+
+func (c simClock) Now() time.Time { return c.s.now }
+
+func (c simClock) Wait(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
+	until, _ := ctx.Deadline()
+	end := c.s.now.Add(d)
+	if d >= 0 && (until.IsZero() || end.Before(until)) {
+		until = end
+	}
+	for {
+		select {
+		case <-wake:
+			return nil
+		default:
+		}
+		switch {
+		case c.p.dead:
+			return ErrKilled
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case d >= 0 && !c.s.now.Before(end):
+			return nil
+		}
+		c.s.yield(func() bool { return len(wake) > 0 || ctx.Err() != nil || c.p.dead }, until)
+	}
+}
+
+// simStore is the store as a process sees it: every call is a step, or two.
+type simStore struct {
+	store.Store
+	s *Sim
+	p *process
+}
+
+func (t simStore) Get(ctx context.Context, key string) (store.Record, error) {
+	if err := t.s.step(t.p, "store get "+key, false); err != nil {
+		return store.Record{}, err
+	}
+	return t.Store.Get(ctx, key)
+}
+
+func (t simStore) List(ctx context.Context, prefix string, page store.Page) (store.List, error) {
+	if err := t.s.step(t.p, "store list "+prefix, false); err != nil {
+		return store.List{}, err
+	}
+	return t.Store.List(ctx, prefix, page)
+}
+
+func (t simStore) Commit(ctx context.Context, txn store.Txn) (store.Revision, error) {
+	what := "store commit"
+	if len(txn.Do) > 0 {
+		what += " " + txn.Do[0].Key
+	}
+	if err := t.s.step(t.p, what, false); err != nil {
+		return 0, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
+	}
+	rev, err := t.Store.Commit(ctx, txn)
+	t.s.changes++
+	if err != nil {
+		return rev, err
+	}
+	if err := t.s.step(t.p, what+" done", true); err != nil {
+		return 0, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
+	}
+	return rev, nil
+}
+
+func (t simStore) Watch(ctx context.Context, prefix string, after store.Revision) (store.Watcher, error) {
+	if err := t.s.step(t.p, "store watch "+prefix, false); err != nil {
+		return nil, err
+	}
+	w, err := t.Store.Watch(ctx, prefix, after)
+	return simWatcher{w, t.s, t.p}, err
+}
+
+func (t simStore) Session(ctx context.Context, ttl time.Duration) (store.Session, error) {
+	if err := t.s.step(t.p, "store session", false); err != nil {
+		return nil, err
+	}
+	s, err := t.Store.Session(ctx, ttl)
+	return simSession{s, t.s, t.p}, err
+}
+
+type simWatcher struct {
+	store.Watcher
+	s *Sim
+	p *process
+}
+
+func (w simWatcher) Next(ctx context.Context) (store.Batch, error) {
+	return poll(ctx, w.s, w.p, "store next", w.Watcher.Next)
+}
+
+type simSession struct {
+	store.Session
+	s *Sim
+	p *process
+}
+
+func (t simSession) Renew(ctx context.Context) error {
+	if err := t.s.step(t.p, "session renew", false); err != nil {
+		return err
+	}
+	return t.Session.Renew(ctx)
+}
+
+// simHypervisor is a host's hypervisor as a process sees it. Its calls are steps
+// by the host's hook; only waiting for events is different.
+type simHypervisor struct {
+	*fake.Hypervisor
+	s *Sim
+	p *process
+}
+
+func (h simHypervisor) Events(ctx context.Context) (driver.EventStream, error) {
+	e, err := h.Hypervisor.Events(ctx)
+	return simEvents{e, h.s, h.p}, err
+}
+
+type simEvents struct {
+	driver.EventStream
+	s *Sim
+	p *process
+}
+
+func (e simEvents) Next(ctx context.Context) (driver.Event, error) {
+	return poll(ctx, e.s, e.p, "machine events", e.EventStream.Next)
+}
+
+// fabricHook makes every call of the fabric, and every step of an Apply, a step.
+func (n *SimNode) fabricHook(what string) error {
+	n.sim.changes++
+	err := n.sim.step(n.sim.current.proc, "fabric "+what, false)
+	if errors.Is(err, ErrKilled) {
+		return fmt.Errorf("%w: %w", netfab.ErrAborted, err)
+	}
+	return err
+}
