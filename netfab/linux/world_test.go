@@ -21,7 +21,7 @@ import (
 // world is a host of the test's own: a namespace that stands for the host, with
 // an uplink to another that stands for the internet.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	host     *netns.NS
 	internet *netns.NS
@@ -35,7 +35,7 @@ var (
 	hostLocal  = netip.MustParsePrefix("172.30.0.1/24") // the host's address on some other segment
 )
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	need.Root(t)
 	need.File(t, "/dev/net/tun", "taps")
@@ -50,7 +50,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func newNS(t *testing.T) *netns.NS {
+func newNS(t testing.TB) *netns.NS {
 	t.Helper()
 	ns, err := netns.New()
 	if err != nil {

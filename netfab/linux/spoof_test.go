@@ -1,0 +1,158 @@
+//go:build linux
+
+package linux
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/netip"
+	"testing"
+
+	"github.com/shakenfist/cloud/netfab"
+)
+
+// What a guest may send to another guest, frame by frame. After each comes a
+// marker, which takes the same way: what has not arrived before it was dropped.
+func TestFilter(t *testing.T) {
+	w := newWorld(t)
+	f := w.fabric(Config{})
+	n := network(1, 3)
+	n.Ports[2].Addr = netip.Addr{} // a NIC without an address
+	w.apply(f, netfab.Desired{Outside: outside, Networks: []netfab.Network{n}})
+	a, b := wire{t, w.openPort(f, n, 0)}, wire{t, w.openPort(f, n, 1)}
+	bare := wire{t, w.openPort(f, n, 2)}
+	me, other := n.Ports[0], n.Ports[1]
+	router := n.Router
+	marker := ether(broadcastMAC, me.MAC, 0x0800, udp(me.Addr, everybody, 1, 2, "MARKER"))
+	settle(a, b, marker, "MARKER")
+	drain(bare)
+
+	zero := "00:00:00:00:00:00"
+	good := udp(me.Addr, other.Addr, 1000, 1000, "PAYLOAD")
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		pass  bool
+	}{
+		{"own MAC and address", ether(other.MAC, me.MAC, 0x0800, good), true},
+		{"broadcast", ether(broadcastMAC, me.MAC, 0x0800, udp(me.Addr, everybody, 1000, 1000, "PAYLOAD")), true},
+		{"multicast", ether("01:00:5e:00:00:fb", me.MAC, 0x0800, udp(me.Addr, netip.MustParseAddr("224.0.0.251"), 5353, 5353, "PAYLOAD")), true},
+		{"ARP question", ether(broadcastMAC, me.MAC, 0x0806, arp(1, me.MAC, me.Addr, zero, other.Addr)), true},
+		{"ARP answer", ether(other.MAC, me.MAC, 0x0806, arp(2, me.MAC, me.Addr, other.MAC, other.Addr)), true},
+		{"ARP probe", ether(broadcastMAC, me.MAC, 0x0806, arp(1, me.MAC, nowhere, zero, me.Addr)), true},
+		{"ARP announcement", ether(broadcastMAC, me.MAC, 0x0806, arp(1, me.MAC, me.Addr, zero, me.Addr)), true},
+
+		{"another MAC", ether(other.MAC, "02:00:00:00:00:99", 0x0800, good), false},
+		{"the other guest's MAC", ether(broadcastMAC, other.MAC, 0x0800, good), false},
+		{"the router's MAC", ether(other.MAC, router.MAC, 0x0800, good), false},
+		{"a multicast MAC as source", ether(other.MAC, "03:00:00:00:00:01", 0x0800, good), false},
+		{"another address", ether(other.MAC, me.MAC, 0x0800, udp(netip.MustParseAddr("10.0.0.99"), other.Addr, 1, 1, "PAYLOAD")), false},
+		{"the router's address", ether(other.MAC, me.MAC, 0x0800, udp(router.Addr, other.Addr, 1, 1, "PAYLOAD")), false},
+		{"no address", ether(other.MAC, me.MAC, 0x0800, udp(nowhere, other.Addr, 1, 1, "PAYLOAD")), false},
+		{"another address behind options", ether(other.MAC, me.MAC, 0x0800,
+			ipv4(17, router.Addr, other.Addr, make([]byte, 8), udpHeader(1, 1, "PAYLOAD"))), false},
+		{"ARP for the router", ether(broadcastMAC, me.MAC, 0x0806, arp(2, me.MAC, router.Addr, zero, router.Addr)), false},
+		{"ARP with the other's MAC inside", ether(broadcastMAC, me.MAC, 0x0806, arp(2, other.MAC, me.Addr, zero, me.Addr)), false},
+		{"ARP probe with the other's MAC inside", ether(broadcastMAC, me.MAC, 0x0806, arp(1, other.MAC, nowhere, zero, me.Addr)), false},
+		{"ARP answer for nobody", ether(broadcastMAC, me.MAC, 0x0806, arp(2, me.MAC, nowhere, zero, me.Addr)), false},
+		{"ARP of another hardware", ether(broadcastMAC, me.MAC, 0x0806, append([]byte{0, 6}, arp(1, me.MAC, me.Addr, zero, other.Addr)[2:]...)), false},
+		{"short ARP", ether(broadcastMAC, me.MAC, 0x0806, []byte{0, 1, 8, 0, 6, 4, 0, 1}), false},
+		{"DHCP answer", ether(other.MAC, me.MAC, 0x0800, udp(me.Addr, other.Addr, 67, 68, "PAYLOAD")), false},
+		{"DHCP answer as the router", ether(broadcastMAC, me.MAC, 0x0800, udp(router.Addr, everybody, 67, 68, "PAYLOAD")), false},
+		{"DHCP question", ether(broadcastMAC, me.MAC, 0x0800, udp(nowhere, everybody, 68, 67, "PAYLOAD")), false},
+		{"DHCP question to the other", ether(other.MAC, me.MAC, 0x0800, udp(me.Addr, other.Addr, 68, 67, "PAYLOAD")), false},
+		{"IPv6", ether("33:33:00:00:00:01", me.MAC, 0x86dd, append([]byte{0x60, 0, 0, 0, 0, 0, 59, 64}, make([]byte, 40)...)), false},
+		{"VLAN tag", ether(other.MAC, me.MAC, 0x8100, append([]byte{0, 5, 0x08, 0x00}, good...)), false},
+		{"priority tag", ether(other.MAC, me.MAC, 0x8100, append([]byte{0, 0, 0x08, 0x00}, good...)), false},
+		{"provider tag", ether(other.MAC, me.MAC, 0x88a8, append([]byte{0, 5, 0x08, 0x00}, good...)), false},
+		{"two tags", ether(other.MAC, me.MAC, 0x8100, append([]byte{0, 5, 0x81, 0, 0, 6, 0x08, 0x00}, good...)), false},
+		{"spanning tree", ether("01:80:c2:00:00:00", me.MAC, 38, append([]byte{0x42, 0x42, 3}, make([]byte, 43)...)), false},
+		{"LLDP", ether("01:80:c2:00:00:0e", me.MAC, 0x88cc, make([]byte, 46)), false},
+		{"RARP", ether(broadcastMAC, me.MAC, 0x8035, arp(3, me.MAC, nowhere, me.MAC, nowhere)), false},
+		{"a frame without a header's worth", ether(other.MAC, me.MAC, 0x0800, []byte{0x45}), false},
+	} {
+		a.send(c.frame)
+		a.send(marker)
+		arrived := b.until("MARKER", patience)
+		switch {
+		case arrived == nil:
+			t.Fatalf("%s: not even the marker arrived", c.name)
+		case c.pass && (len(arrived) != 2 || !bytes.Equal(arrived[0][:len(c.frame)], c.frame)):
+			t.Errorf("%s was dropped", c.name)
+		case !c.pass && len(arrived) != 1:
+			t.Errorf("%s came through: % x", c.name, arrived[0])
+		}
+	}
+	// The NIC without an address may say nothing but DHCP.
+	bare.send(ether(other.MAC, n.Ports[2].MAC, 0x0800, udp(netip.MustParseAddr("10.0.0.12"), other.Addr, 1, 1, "PAYLOAD")))
+	bare.send(ether(other.MAC, n.Ports[2].MAC, 0x0806, arp(1, n.Ports[2].MAC, netip.MustParseAddr("10.0.0.12"), zero, other.Addr)))
+	bare.send(ether(broadcastMAC, n.Ports[2].MAC, 0x0806, arp(1, n.Ports[2].MAC, nowhere, zero, other.Addr)))
+	a.send(marker)
+	if arrived := b.until("MARKER", patience); len(arrived) != 2 {
+		t.Errorf("from the NIC without an address came %d frames, want its ARP probe alone", len(arrived)-1)
+	}
+}
+
+// drain forgets what has arrived.
+func drain(w wire) { w.until("nothing contains this", 1) }
+
+// What guests send to a DHCP server is for Frames alone, renewals to a router
+// that is elsewhere too; what Frames writes reaches the guest.
+func TestFrames(t *testing.T) {
+	w := newWorld(t)
+	f := w.fabric(Config{})
+	here, away := network(1, 1), network(2, 1)
+	away.Gateway = nil
+	want := netfab.Desired{Outside: outside, Networks: []netfab.Network{here, away}}
+	w.apply(f, want)
+	for _, n := range want.Networks {
+		me := n.Ports[0]
+		dhcp, err := f.Frames(context.Background(), n.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := wire{t, w.openPort(f, n, 0)}
+		discover := ether(broadcastMAC, me.MAC, 0x0800, udp(nowhere, everybody, 68, 67, "DISCOVER"))
+		renew := ether(n.Router.MAC, me.MAC, 0x0800, udp(me.Addr, n.Router.Addr, 68, 67, "RENEW"))
+		other := ether(broadcastMAC, me.MAC, 0x0800, udp(me.Addr, everybody, 68, 69, "OTHER"))
+		spoofed := ether(broadcastMAC, "02:00:00:00:00:99", 0x0800, udp(nowhere, everybody, 68, 67, "SPOOFED"))
+		buf := make([]byte, 1<<16)
+		for _, c := range []struct {
+			frame []byte
+			text  string
+		}{{discover, "DISCOVER"}, {renew, "RENEW"}} {
+			port.send(spoofed)
+			port.send(other)
+			port.send(c.frame)
+			size, err := dhcp.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Contains(buf[:size], []byte(c.text)) {
+				t.Errorf("read % x, want the frame with %s", buf[:size], c.text)
+			}
+			if got, want := buf[6:size], c.frame[6:]; !bytes.Equal(got, want) {
+				t.Errorf("%s changed on its way: % x, sent % x", c.text, got, want)
+			}
+		}
+		offer := ether(me.MAC, n.Router.MAC, 0x0800, udp(n.Router.Addr, me.Addr, 67, 68, "OFFER"))
+		if _, err := dhcp.Write(offer); err != nil {
+			t.Fatal(err)
+		}
+		if arrived := port.until("OFFER", patience); arrived == nil {
+			t.Error("the offer did not arrive")
+		} else if len(arrived) != 1 {
+			t.Errorf("with the offer came %d other frames: % x", len(arrived)-1, arrived[0])
+		}
+		defer func() {
+			if _, err := dhcp.Read(buf); err != io.EOF {
+				t.Errorf("read after the network is gone: %v, want io.EOF", err)
+			}
+		}()
+	}
+	w.apply(f, netfab.Desired{})
+	if _, err := f.Frames(context.Background(), here.ID); err == nil {
+		t.Error("frames of a network that is gone")
+	}
+}
