@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/shakenfist/cloud/sf/client"
+)
+
+// config is what the command line and the environment say.
+type config struct {
+	dataDir    string
+	clientFile string
+
+	apiAddress     netip.Addr
+	apiPort        int
+	insecureListen bool
+	authSecret     string // empty: the one in the data directory
+
+	nodeName    string     // empty: as remembered, else the host's
+	nodeIP      netip.Addr // not valid: no mesh
+	networkNode netip.Addr // the seed's way of naming another machine; must be this one
+	egressNIC   string
+	netnsDir    string
+
+	floating netip.Prefix
+	dns      []netip.Addr
+	zone     string
+	diskBus  string
+
+	cpuOvercommit float64
+	ramOvercommit float64
+	ramReserved   int // MiB, as sf.NodeConfig has it
+	cleanerDelay  time.Duration
+
+	cirrosURL, ubuntuURL, debianURL string
+
+	qemu    string
+	accel   string
+	uidBase int
+
+	logLevel  slog.Level
+	logFormat string
+
+	cleanup bool // remove what is ours from the host and exit
+	version bool
+	help    bool
+
+	warnings []string // for the log, once there is one
+}
+
+// defaults is a daemon without configuration.
+func defaults() *config {
+	return &config{
+		dataDir: "/srv/shakenfist", clientFile: client.SystemFile,
+		apiAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort: 13000,
+		netnsDir: "/run/netns", floating: netip.MustParsePrefix("192.168.20.0/24"),
+		dns:  []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
+		zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
+		cleanerDelay: time.Hour, qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
+		logLevel: slog.LevelInfo, logFormat: "text",
+	}
+}
+
+// check is about how options fit each other.
+func (c *config) check() error {
+	if !c.apiAddress.IsLoopback() && !c.insecureListen {
+		return fmt.Errorf("the API on %s would be plain HTTP for others to read, keys included: listen on 127.0.0.1 "+
+			"(and put a TLS proxy in front), or say --insecure-listen", c.apiAddress)
+	}
+	if c.networkNode.IsValid() && c.networkNode != c.nodeIP {
+		return fmt.Errorf("%sNETWORK_NODE_IP is %s, another machine than this one: this sfd runs a cloud of one machine; unset it", envPrefix, c.networkNode)
+	}
+	if c.nodeIP.IsValid() && c.floating.Contains(c.nodeIP) {
+		return fmt.Errorf("the node's address %s is inside the floating network %s, which sfd has for itself: change --floating-network", c.nodeIP, c.floating)
+	}
+	return nil
+}
+
+// listen is the address of the API.
+func (c *config) listen() string {
+	return net.JoinHostPort(c.apiAddress.String(), strconv.Itoa(c.apiPort))
+}
+
+// apiURL is how programs on this host reach the API on a port.
+func (c *config) apiURL(port int) string {
+	address := c.apiAddress
+	if address.IsUnspecified() {
+		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return "http://" + net.JoinHostPort(address.String(), strconv.Itoa(port))
+}
+
+// path is the path of something in the data directory.
+func (c *config) path(name string) string { return filepath.Join(c.dataDir, name) }

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/api"
+)
+
+const (
+	// drainTimeout is how long a stop waits for requests under way. What they asked
+	// for is recorded, and goes on with the next start.
+	drainTimeout = 5 * time.Second
+	// evictEvery is how often unused images are looked at.
+	evictEvery = 10 * time.Minute
+)
+
+// serve runs the cloud until ctx is done.
+func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
+	if err := checkHost(c); err != nil {
+		return err
+	}
+	listener, err := listen(c)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	h, err := openHost(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	secret, err := authSecret(c)
+	if err != nil {
+		return err
+	}
+	cfg := cloudConfig(c, h, log)
+	cfg.Node = nodeConfig(c, h)
+	cloud, err := sf.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cloud.Close()) }()
+	url := c.apiURL(listener.Addr().(*net.TCPAddr).Port)
+	if err := provideClientFile(ctx, cloud, c, url, log); err != nil {
+		return err
+	}
+	evicting, stop := context.WithCancel(ctx)
+	evicted := make(chan struct{})
+	go func() { defer close(evicted); evict(evicting, h, log) }()
+	defer func() { stop(); <-evicted }()
+	log.Info("ready", "api", url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
+	return serveAPI(ctx, listener, api.New(cloud, api.Config{Secret: secret, Logger: log}), log)
+}
+
+func listen(c *config) (net.Listener, error) {
+	listener, err := net.Listen("tcp", c.listen())
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return nil, fmt.Errorf("port %d of %s is in use, by another sfd or something else: stop it or say --api-port (0 picks a free one)", c.apiPort, c.apiAddress)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("--api-address %s: this machine does not have this address", c.apiAddress)
+	case err != nil:
+		return nil, fmt.Errorf("API: %w", err)
+	}
+	return listener, nil
+}
+
+// serveAPI serves until ctx is done, and then lets requests end.
+func serveAPI(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients' faults, which are theirs to mend
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	if err := notify("READY=1"); err != nil {
+		log.Warn("the service manager does not listen", "error", err)
+	}
+	select {
+	case err := <-failed:
+		return fmt.Errorf("API: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping; machines run on")
+	if err := notify("STOPPING=1"); err != nil {
+		log.Warn("the service manager does not listen", "error", err)
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		log.Warn("requests were cut off; what they asked for goes on at the next start", "error", err)
+		return server.Close()
+	}
+	return nil
+}
+
+// evict removes images that nobody uses when the disk becomes full, and
+// downloads that were given up.
+func evict(ctx context.Context, h *host, log *slog.Logger) {
+	for {
+		gone, err := h.volumes.Evict(ctx, nil)
+		if err != nil && ctx.Err() == nil {
+			log.Warn("unused images could not be removed", "error", err)
+		}
+		for _, image := range gone {
+			log.Info("removed an unused image", "id", image.ID, "bytes", image.Allocated)
+		}
+		select {
+		case <-time.After(evictEvery):
+		case <-ctx.Done():
+			return
+		}
+	}
+}

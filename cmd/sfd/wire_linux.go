@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/shakenfist/cloud/driver/qemu"
+	"github.com/shakenfist/cloud/netfab/linux"
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/image"
+	"github.com/shakenfist/cloud/store"
+	"github.com/shakenfist/cloud/store/bolt"
+)
+
+// host is everything that a cloud stands on here, and how to let go of it.
+type host struct {
+	store      store.Store
+	tag        string // of ownership
+	node       string
+	hypervisor *qemu.Hypervisor
+	volumes    *image.Local
+	fabric     *linux.Fabric
+	closers    []func() error
+}
+
+// onClose adds what Close does, last first.
+func (h *host) onClose(f func() error) { h.closers = append(h.closers, f) }
+
+// Close lets go of the host; machines and networks stay.
+func (h *host) Close() error {
+	var errs []error
+	for _, f := range slices.Backward(h.closers) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// openHost locks and opens everything, in an order in which nothing of the
+// host's is touched before it is certain whose it is.
+func openHost(ctx context.Context, c *config, log *slog.Logger) (_ *host, err error) {
+	h := &host{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.Close())
+		}
+	}()
+	lock, err := lockDir(c)
+	if err != nil {
+		return nil, err
+	}
+	h.onClose(lock.Close)
+	if err := h.openRecords(ctx, c, log); err != nil {
+		return nil, err
+	}
+	hostLock, err := lockHost(h.tag)
+	if err != nil {
+		return nil, err
+	}
+	h.onClose(hostLock.Close)
+	if err := probeKernel(ctx, c.nodeIP.IsValid()); err != nil {
+		return nil, err
+	}
+	if err := h.openDrivers(ctx, c, log); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// openRecords opens the store and makes sure that its cloud is the one whose
+// machines run here.
+func (h *host) openRecords(ctx context.Context, c *config, log *slog.Logger) error {
+	known, err := readIdentity(c)
+	if err != nil {
+		return err
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	if h.node, err = nodeName(c, known, hostname, log); err != nil {
+		return err
+	}
+	if h.store, err = bolt.Open(c.path(storeName), bolt.Config{}); err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	h.onClose(h.store.Close)
+	// Without a node: nothing on the host moves before we know whose it is.
+	cloud, err := sf.Open(ctx, cloudConfig(c, h, log))
+	if err != nil {
+		return err
+	}
+	defer cloud.Close()
+	is := identity{Cloud: cloud.ID(), Node: h.node}
+	h.tag = is.tag()
+	return known.confirm(c, is)
+}
+
+func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (err error) {
+	h.hypervisor, err = qemu.New(ctx, qemu.Config{
+		Dir: c.path("machines"), Binary: c.qemu, Accel: c.accel, UIDBase: c.uidBase, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	h.onClose(h.hypervisor.Close)
+	source := image.NewHTTP(image.HTTPConfig{
+		Cirros: c.cirrosURL, Ubuntu: c.ubuntuURL, Debian: c.debianURL, UserAgent: "shakenfist/" + versionText(),
+	})
+	h.onClose(source.Close)
+	cache, err := image.NewCache(c.path("image_cache"), image.CacheConfig{Source: source, Log: log})
+	if err != nil {
+		return err
+	}
+	if h.volumes, err = image.NewLocal(c.path("instances"), image.LocalConfig{Cache: cache}); err != nil {
+		return err
+	}
+	h.fabric, err = linux.New(linux.Config{Tag: h.tag, NetNSDir: c.netnsDir, Logger: log})
+	if err != nil {
+		return err
+	}
+	h.onClose(h.fabric.Close)
+	return h.introduce(ctx, c, log)
+}
+
+// introduce says what the host offers, and refuses what it cannot.
+func (h *host) introduce(ctx context.Context, c *config, log *slog.Logger) error {
+	info, err := h.hypervisor.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(info.Buses, c.diskBus) {
+		return fmt.Errorf("--disk-bus %s: this QEMU has only %s", c.diskBus, strings.Join(info.Buses, ", "))
+	}
+	log.Info("machines run on QEMU", "version", info.Version, "accel", info.Accel, "because", info.AccelReason,
+		"cpus", info.CPUs, "memory_mib", info.MemoryMiB)
+	for _, note := range info.Notes {
+		log.Warn("this host has shortcomings", "note", note)
+	}
+	return nil
+}
+
+// cloudConfig is the cloud over the host's store, without its node.
+func cloudConfig(c *config, h *host, log *slog.Logger) sf.Config {
+	return sf.Config{
+		Store: h.store, FloatingNetwork: c.floating, DNS: c.dns, Zone: c.zone,
+		DiskBus: c.diskBus, DeletedFor: c.cleanerDelay, Logger: log,
+	}
+}
+
+// nodeConfig is this machine as the cloud's node.
+func nodeConfig(c *config, h *host) *sf.NodeConfig {
+	return &sf.NodeConfig{
+		Name: h.node, Hypervisor: h.hypervisor, Volumes: h.volumes, Fabric: h.fabric,
+		Address: c.nodeIP, Uplink: c.egressNIC, CPUOvercommit: c.cpuOvercommit,
+		MemoryOvercommit: c.ramOvercommit, ReservedMemoryMiB: c.ramReserved, Version: versionText(),
+	}
+}
