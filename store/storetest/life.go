@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/shakenfist/cloud/store"
@@ -52,32 +54,35 @@ var lifeCases = []namedCase{
 	// A commit cancelled while it is under way either happened, or did not, or can't
 	// tell; when it claims that it did not, it never will.
 	{"CancelledCommit", func(t *kit) {
-		const n = 200
-		certain := map[string]bool{}
-		for i := range n {
-			ctx, cancel := context.WithCancel(t.ctx)
-			go cancel()
-			key := fmt.Sprint("k", i)
-			r, err := t.s.Commit(ctx, store.Txn{Do: []store.Op{store.Put(key, nil)}})
-			cancel()
-			switch {
-			case err == nil:
-				certain[key] = true
-				if got := t.get(key); got.Revision != r {
-					t.Fatalf("committed at %d, found at %d", r, got.Revision)
+		const callers, rounds = 8, 40
+		var certain sync.Map // key: whether it was said to be there
+		t.together(callers, func(me int) error {
+			rng := rand.New(rand.NewPCG(uint64(me), 1))
+			for i := range rounds {
+				key := fmt.Sprintf("k/%d/%d", me, i)
+				ctx, cancel := context.WithCancel(t.ctx)
+				time.AfterFunc(time.Duration(rng.IntN(1_000_000)), cancel) // some come too late
+				_, err := t.s.Commit(ctx, store.Txn{Do: []store.Op{store.Put(key, nil)}})
+				cancel()
+				switch {
+				case err == nil:
+					certain.Store(key, true)
+				case errors.Is(err, store.ErrUnknownOutcome):
+				case errors.Is(err, context.Canceled):
+					certain.Store(key, false)
+				default:
+					return err
 				}
-			case errors.Is(err, store.ErrUnknownOutcome):
-			default:
-				t.is(err, context.Canceled)
-				certain[key] = false
 			}
-		}
-		t.do(store.Put("last", nil))
-		for key, want := range certain {
-			if t.has(key) != want {
-				t.Errorf("%s: exists: %v, the commit said: %v", key, !want, want)
+			return nil
+		})
+		t.put("last")
+		certain.Range(func(key, want any) bool {
+			if t.has(key.(string)) != want {
+				t.Errorf("%s: exists: %v, the commit said: %v", key, !want.(bool), want)
 			}
-		}
+			return true
+		})
 	}},
 	// A closed store fails every method with ErrClosed, and ends the watches that wait.
 	{"Closed", func(t *kit) {
