@@ -112,7 +112,7 @@ func buildBoot(p Parts) (kernel, initramfs []byte, err error) {
 func encode(disk []byte, format Format) ([]byte, error) {
 	switch format {
 	case "", Qcow2:
-		return encodeQcow2(disk), nil
+		return encodeQcow2(disk)
 	case Raw:
 		return disk, nil
 	case GzRaw:

@@ -7,12 +7,12 @@ import (
 	"fmt"
 )
 
-// bootSector is boot.S, assembled.
+// bootSector is boot/boot.S, assembled.
 //
-//go:embed boot.bin
+//go:embed boot/boot.bin
 var bootSector []byte
 
-// What boot.S and this file agree on.
+// What boot/boot.S and this file agree on.
 const (
 	sectorSize   = 512
 	chunkSize    = 64 * sectorSize // what the boot sector reads at a time

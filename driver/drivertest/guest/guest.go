@@ -25,6 +25,8 @@
 // # What it does
 //
 // Enter at the login prompt gives a root shell on the console; Console drives it.
+// Where DHCP gives no answer within four seconds, udhcpc goes on asking behind and
+// the guest takes the address of its config drive ("static eth0 address=…").
 // Port 80 answers with the host's name. The ACPI power button switches the
 // machine off at once, `reboot -f` restarts it. There is no password anywhere:
 // this is a guest for tests, not for use.

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"debug/elf"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,7 +14,6 @@ type Parts struct {
 	Release string // for instance 6.1.0-56-cloud-amd64
 	Modules string // the directory lib/modules/<release>
 	Busybox string // statically linked
-	GRUB    string // the directory of grub-pc-bin's modules; only for Image
 }
 
 // FindParts looks for the parts below the given roots, the first root that has
@@ -27,13 +27,15 @@ func FindParts(roots ...string) (Parts, error) {
 		if p.Kernel == "" {
 			p.findKernel(root)
 		}
-		p.Busybox = firstFile(p.Busybox, filepath.Join(root, "bin/busybox"), filepath.Join(root, "usr/bin/busybox"))
-		p.GRUB = firstFile(p.GRUB, filepath.Join(root, "usr/lib/grub/i386-pc"))
+		for _, busybox := range []string{"bin/busybox", "usr/bin/busybox"} {
+			if path := filepath.Join(root, busybox); p.Busybox == "" && isStatic(path) {
+				p.Busybox = path
+			}
+		}
 	}
 	for _, part := range []struct{ path, name, pkg string }{
 		{p.Kernel, "kernel (boot/vmlinuz-*-cloud-amd64 with its lib/modules)", "linux-image-cloud-amd64"},
 		{p.Busybox, "static busybox", "busybox-static"},
-		{p.GRUB, "boot loader (usr/lib/grub/i386-pc)", "grub-pc-bin"},
 	} {
 		if part.path == "" {
 			return Parts{}, fmt.Errorf("guest: no %s below %q: run `make deps` (Debian package %s)", part.name, roots, part.pkg)
@@ -60,15 +62,12 @@ func (p *Parts) findKernel(root string) {
 	}
 }
 
-// firstFile returns have, or else the first of the paths that exists.
-func firstFile(have string, paths ...string) string {
-	for _, path := range paths {
-		if have != "" {
-			break
-		}
-		if _, err := os.Stat(path); err == nil {
-			have = path
-		}
+// isStatic reports whether path is a program that runs without libraries.
+func isStatic(path string) bool {
+	file, err := elf.Open(path)
+	if err != nil {
+		return false
 	}
-	return have
+	defer file.Close()
+	return !slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
