@@ -104,15 +104,15 @@ func TestFetchFormats(t *testing.T) {
 }
 
 func TestUnpackKeepsHoles(t *testing.T) {
-	raw := make([]byte, 64<<20)
+	raw := make([]byte, 32<<20)
 	copy(raw, "boot")
-	copy(raw[40<<20:], "data")
+	copy(raw[20<<20:], "data")
 	web, c := newWeb(t), newTestCache(t, testConfig())
 	web.put("/i", gz(t, raw))
 	image := mustFetch(t, c, web.URL+"/i", raw)
 	cached, _ := c.Get(image.ID)
 	if cached.Allocated > 1<<20 {
-		t.Errorf("64 MiB with 8 bytes of data occupy %d bytes", cached.Allocated)
+		t.Errorf("32 MiB with 8 bytes of data occupy %d bytes", cached.Allocated)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestLimits(t *testing.T) {
 	random := rawImage(2 << 20)
 	web.put("/raw", random)
 	web.put("/zeros.gz", gz(t, make([]byte, 8<<20)))
-	web.put("/ones.gz", gz(t, bytes.Repeat([]byte{1}, 300<<20)))
+	web.put("/ones.gz", gz(t, bytes.Repeat([]byte{1}, 72<<20)))
 	chunked := web.put("/chunked", nil)
 	chunked.serve = chunks(random)
 	for _, tc := range []struct {
@@ -327,7 +327,7 @@ func TestLeaderCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	stalled := make(chan struct{})
-	f.serve = stallOnce(body, f.etag, stalled)
+	web.set(func() { f.serve = stallOnce(body, f.etag, 2<<20, stalled) })
 	leader := make(chan error, 1)
 	go func() {
 		_, err := c.Fetch(ctx, trusted(web.URL+"/i"), nil)

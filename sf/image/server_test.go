@@ -222,9 +222,9 @@ func chunks(body []byte) http.HandlerFunc {
 	}
 }
 
-// stallOnce sends half of the body to the first download, says so, and then
-// nothing until the client goes away. Later ones get all they ask for.
-func stallOnce(body []byte, etag string, stalled chan struct{}) http.HandlerFunc {
+// stallOnce sends so many bytes of the body to the first download, says so, and
+// then nothing until the client goes away. Later ones get all they ask for.
+func stallOnce(body []byte, etag string, at int, stalled chan struct{}) http.HandlerFunc {
 	var once sync.Once
 	return func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("ETag", etag)
@@ -238,7 +238,7 @@ func stallOnce(body []byte, etag string, stalled chan struct{}) http.HandlerFunc
 		}
 		rw.Header().Set("Last-Modified", time.Unix(1_700_000_000, 0).UTC().Format(http.TimeFormat))
 		rw.Header().Set("Content-Length", fmt.Sprint(len(body)))
-		rw.Write(body[:len(body)/2])
+		rw.Write(body[:at])
 		http.NewResponseController(rw).Flush()
 		close(stalled)
 		<-r.Context().Done()

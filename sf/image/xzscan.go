@@ -16,7 +16,8 @@ import (
 // The layout: streams of a 12-byte header, blocks, an index and a footer. A block
 // is a header, LZMA2 chunks that state their sizes, padding to 4 bytes, a check.
 func checkXZ(r io.Reader) error {
-	s := &xzScanner{Reader: bufio.NewReaderSize(r, 64<<10)}
+	s := new(xzScanner)
+	s.reset(r)
 	for {
 		err := s.stream()
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errXZDamaged) {
@@ -35,7 +36,9 @@ type xzScanner struct {
 	at int64 // bytes read
 }
 
-// take reads n bytes, valid until the next call; n is small.
+func (s *xzScanner) reset(r io.Reader) { s.Reader, s.at = bufio.NewReaderSize(r, 64<<10), 0 }
+
+// take reads n bytes; n is small.
 func (s *xzScanner) take(n int) ([]byte, error) {
 	b := make([]byte, n)
 	m, err := io.ReadFull(s, b)

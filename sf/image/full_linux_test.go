@@ -1,0 +1,91 @@
+package image
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/sf/sftest/need"
+)
+
+// A disk that is really full: the errors say so with figures, nothing half made
+// is left, and evicting an unused image makes room.
+func TestFullDisk(t *testing.T) {
+	need.Root(t)
+	data := t.TempDir()
+	if err := syscall.Mount("tmpfs", data, "tmpfs", 0, "size=8m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(data, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	config := testConfig()
+	config.MinAge = 1
+	c, err := NewCache(filepath.Join(data, "image_cache"), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := NewLocal(filepath.Join(data, "instances"), LocalConfig{Cache: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := newWeb(t)
+	full := func(what string, err error, text string) {
+		t.Helper()
+		if !errors.Is(err, driver.ErrNoSpace) || errors.Is(err, ErrPermanent) || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	web.put("/big", rawImage(16<<20))
+	_, err = l.Fetch(t.Context(), trusted(web.URL+"/big"), nil)
+	full("announced", err, "16.0 MiB more are needed")
+	big := rawImage(16 << 20)
+	web.put("/chunked", nil).serve = chunks(big)
+	_, err = l.Fetch(t.Context(), trusted(web.URL+"/chunked"), nil)
+	full("unannounced", err, "free")
+	random := rawImage(16 << 20)
+	web.put("/packed", pipe(t, bytes.Repeat(random[:1<<20], 16), "xz", "xz-utils", "-c"))
+	_, err = l.Fetch(t.Context(), trusted(web.URL+"/packed"), nil)
+	full("unpacking", err, "free")
+	if all, _ := c.List(); len(all) > 0 {
+		t.Errorf("visible: %v", all)
+	}
+	for _, e := range leftovers(t, c) {
+		if strings.HasPrefix(e, tmpDir) {
+			t.Errorf("left behind: %s", e)
+		}
+		os.Remove(filepath.Join(c.dir, e))
+	}
+	// Room for one of two.
+	one, two := rawImage(5<<20), rawImage(5<<20+512)
+	web.put("/one", one)
+	web.put("/two", two)
+	for path, body := range map[string][]byte{"/one": one, "/two": two} {
+		image, err := l.Fetch(t.Context(), trusted(web.URL+path), nil)
+		if err != nil || image.ID != sum256(body) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	all, err := c.List()
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	// With the rest filled, a volume cannot be made.
+	os.WriteFile(filepath.Join(data, "filler"), make([]byte, 16<<20), 0o600)
+	_, err = l.Build(t.Context(), uuid1, []driver.Volume{{Device: "vda", Content: make([]byte, 4096)}})
+	full("Build", err, "free")
+	os.Remove(filepath.Join(data, "filler"))
+	if left, _ := filepath.Glob(l.Dir(uuid1) + "/*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err = l.Build(t.Context(), uuid1, []driver.Volume{{Device: "vda", Size: 1 << 30, Image: all[0].ID}}); err != nil {
+		t.Error(err)
+	}
+}
