@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -29,6 +31,7 @@ func newLab(t testing.TB) *lab {
 	t.Helper()
 	need.Root(t)
 	need.Program(t, "ip", "iproute2")
+	sweep(t)
 	id := fmt.Sprintf("sfdhcp-%d-%d", os.Getpid(), labs.Add(1))
 	l := &lab{host: id + "h", guest: id + "g"}
 	for _, name := range []string{l.host, l.guest} {
@@ -43,6 +46,27 @@ func newLab(t testing.TB) *lab {
 	// Stands for ARP, which the router answers, wherever it is.
 	run(t, "ip", "-n", l.guest, "neigh", "add", router.String(), "lladdr", routerMAC.String(), "dev", "eth0", "nud", "permanent")
 	return l
+}
+
+// sweep removes the labs of test processes that were killed, which their names tell.
+func sweep(t testing.TB) {
+	t.Helper()
+	names, _ := filepath.Glob("/run/netns/sfdhcp-*")
+	for _, path := range names {
+		name := filepath.Base(path)
+		pid := strings.Split(name, "-")[1]
+		if _, err := os.Stat("/proc/" + pid); err == nil {
+			continue
+		}
+		left, _ := exec.Command("ip", "netns", "pids", name).Output()
+		for _, orphan := range strings.Fields(string(left)) {
+			if n, err := strconv.Atoi(orphan); err == nil {
+				_ = unix.Kill(n, unix.SIGKILL)
+			}
+		}
+		// Another test process may be sweeping too.
+		_ = exec.Command("ip", "netns", "del", name).Run()
+	}
 }
 
 func run(t testing.TB, name string, args ...string) {

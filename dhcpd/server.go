@@ -29,9 +29,10 @@ type Stats struct {
 	Failed uint64
 }
 
-// NewServer returns a server that answers from t. Decisions are logged at debug
-// level, what an operator should look at (an address in use twice, replies that
-// cannot be sent) as warnings; a nil log discards.
+// NewServer returns a server that answers from t, which must not be nil. A nil log
+// discards. Verdicts are logged at debug level only, so that no client can fill a
+// disk; they are all counted. The first of a row of replies that cannot be sent is
+// a warning.
 func NewServer(t *Table, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -41,7 +42,7 @@ func NewServer(t *Table, log *slog.Logger) *Server {
 	return s
 }
 
-// Set makes t the table that the next frame is answered from.
+// Set makes t, which must not be nil, the table that the next frame is answered from.
 func (s *Server) Set(t *Table) {
 	if t == nil {
 		panic("dhcpd: nil Table")
@@ -74,6 +75,7 @@ func (s *Server) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	frame, reply := make([]byte, maxFrame), make([]byte, 0, maxFrame)
+	failing := false
 	for {
 		n, err := conn.Read(frame)
 		switch {
@@ -84,33 +86,29 @@ func (s *Server) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 		case err != nil:
 			return err
 		}
-		reply = s.answer(ctx, conn, reply[:0], frame[:n])
+		var verdict Verdict
+		reply, verdict = s.table.Load().AppendAnswer(reply[:0], frame[:n])
+		s.note(ctx, verdict, frame[:n])
+		if len(reply) == 0 {
+			continue
+		}
+		_, err = conn.Write(reply)
+		if err != nil && ctx.Err() == nil {
+			s.failed.Add(1)
+			if !failing {
+				s.log.WarnContext(ctx, "dhcp: replies cannot be sent", "client", source(frame[:n]), "error", err)
+			}
+		}
+		failing = err != nil
 	}
 }
 
-func (s *Server) answer(ctx context.Context, conn io.Writer, reply, frame []byte) []byte {
-	reply, verdict := s.table.Load().AppendAnswer(reply, frame)
-	s.counts[verdict].Add(1)
-	s.note(ctx, verdict, frame)
-	if len(reply) == 0 {
-		return reply
-	}
-	if _, err := conn.Write(reply); err != nil && ctx.Err() == nil {
-		s.failed.Add(1)
-		s.log.WarnContext(ctx, "dhcp: sending a reply failed", "client", source(frame), "error", err)
-	}
-	return reply
-}
-
-// note logs a verdict. The level is asked first: nothing is formatted, and so
-// nothing allocated, for a record that nobody wants.
+// note counts a verdict and logs it. The level is asked first: nothing is
+// formatted, and so nothing allocated, for a record that nobody wants.
 func (s *Server) note(ctx context.Context, verdict Verdict, frame []byte) {
-	level := slog.LevelDebug
-	if verdict == Declined {
-		level = slog.LevelWarn
-	}
-	if s.log.Enabled(ctx, level) {
-		s.log.Log(ctx, level, "dhcp: request", "client", source(frame), "verdict", verdict.String())
+	s.counts[verdict].Add(1)
+	if s.log.Enabled(ctx, slog.LevelDebug) {
+		s.log.DebugContext(ctx, "dhcp: request", "client", source(frame), "verdict", verdict.String())
 	}
 }
 

@@ -91,7 +91,7 @@ func TestServe(t *testing.T) {
 	for _, line := range []string{
 		`level=DEBUG msg="dhcp: request" client=02:00:00:00:00:0a verdict=offered`,
 		`level=DEBUG msg="dhcp: request" client="" verdict="not DHCP"`,
-		`level=WARN msg="dhcp: request" client=02:00:00:00:00:0a verdict=declined`,
+		`level=DEBUG msg="dhcp: request" client=02:00:00:00:00:0a verdict=declined`,
 	} {
 		if !strings.Contains(log.String(), line) {
 			t.Errorf("log lacks %s:\n%s", line, log.String())
@@ -124,7 +124,8 @@ func TestServeReportsReadError(t *testing.T) {
 }
 
 func TestServeSurvivesWriteError(t *testing.T) {
-	s := NewServer(mustTable(t, testNetwork(), testLeases()), nil)
+	var log bytes.Buffer
+	s := NewServer(mustTable(t, testNetwork(), testLeases()), slog.New(slog.NewTextHandler(&log, nil)))
 	conn := newPipe()
 	conn.fail = errors.New("no buffer space")
 	ended := serve(t.Context(), s, conn)
@@ -137,6 +138,9 @@ func TestServeSurvivesWriteError(t *testing.T) {
 	}
 	if got := s.Stats(); got != (Stats{Offered: 2, Failed: 2}) {
 		t.Errorf("stats %+v", got)
+	}
+	if n := strings.Count(log.String(), "no buffer space"); n != 1 {
+		t.Errorf("warned %d times, want once:\n%s", n, log.String())
 	}
 }
 
