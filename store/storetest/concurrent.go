@@ -122,6 +122,18 @@ var concurrentCases = []namedCase{
 			return countPennies(t, keys, total)
 		})
 	}},
+	// Commits that were written together are all there for the next process.
+	{"ReopenAfterLoad", func(t *kit) {
+		if t.c.Reopen == nil {
+			t.Skip("this store does not outlive its process")
+		}
+		t.together(8, func(me int) error { return writePairs(t, me, 10) })
+		before := t.list("", store.Page{})
+		t.s = t.c.Reopen(t.T, t.s)
+		if after := t.list("", store.Page{}); fmt.Sprint(after) != fmt.Sprint(before) {
+			t.Fatalf("before: %v\nafter: %v", before, after)
+		}
+	}},
 	// Under load a watch sees each revision whole, in order and without gaps, and
 	// what it saw since a list adds up to the next list.
 	{"WatchUnderLoad", func(t *kit) {

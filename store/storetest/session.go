@@ -204,18 +204,21 @@ var sessionCases = []namedCase{
 		if t.c.Reopen == nil {
 			t.Skip("this store does not outlive its process")
 		}
-		x, y := t.session(long), t.mortal("y")
+		x, y, closed := t.session(long), t.mortal("y"), t.session(long)
 		t.do(store.PutIn(x.ID(), "x", nil))
+		t.ok(closed.Close(t.ctx))
 		t.s = t.c.Reopen(t.T, t.s)
+		_, err := t.s.Commit(t.ctx, store.Txn{Do: []store.Op{store.PutIn(closed.ID(), "closed", nil)}})
+		t.is(err, store.ErrSessionExpired)
 		t.outlive("y")
 		t.wantKeys("", "x")
 		if got := t.get("x").Session; got != x.ID() {
 			t.Fatalf("the key is of session %d, was %d", got, x.ID())
 		}
-		_, err := t.s.Commit(t.ctx, store.Txn{Do: []store.Op{store.PutIn(y.ID(), "y", nil)}})
+		_, err = t.s.Commit(t.ctx, store.Txn{Do: []store.Op{store.PutIn(y.ID(), "y", nil)}})
 		t.is(err, store.ErrSessionExpired)
 		t.do(store.PutIn(x.ID(), "x2", nil))
-		if z := t.session(long); z.ID() == x.ID() || z.ID() == y.ID() {
+		if z := t.session(long); z.ID() == x.ID() || z.ID() == y.ID() || z.ID() == closed.ID() {
 			t.Fatalf("the session ID %d was given twice", z.ID())
 		}
 	}},
