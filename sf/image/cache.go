@@ -36,9 +36,12 @@ type CacheConfig struct {
 	MaxBytes int64
 	// MinAge protects images that were asked for lately from Evict; 0 is 10 minutes.
 	MinAge time.Duration
-	// PartialAge is after how long an unfinished download is given up by Evict; 0
-	// is 3 days.
-	PartialAge time.Duration
+	// GiveUp is after how long Evict removes an unfinished download, and an image
+	// that its origin has replaced; 0 is 3 days.
+	GiveUp time.Duration
+	// Recheck is for how long a reference stands for the same image without asking
+	// its origin again; 0 asks every time.
+	Recheck time.Duration
 	// Attempts is how often in a row a download may break without a new byte; 0 is 5.
 	Attempts int
 	// QemuImg is the program that converts VMDK, VDI, VHD and VHDX images; empty
@@ -60,6 +63,9 @@ type Cache struct {
 	// files serialises what adds to, looks up and removes from images, so that an
 	// image is not removed between the look and the use.
 	files sync.Mutex
+	// recent is what references led to lately.
+	recentMu sync.Mutex
+	recent   map[driver.ImageRef]recent
 }
 
 const (
@@ -91,7 +97,7 @@ func NewCache(dir string, c CacheConfig) (*Cache, error) {
 			return nil, fmt.Errorf("image cache: %w", err)
 		}
 	}
-	return &Cache{dir: dir, config: c}, nil
+	return &Cache{dir: dir, config: c, recent: make(map[driver.ImageRef]recent)}, nil
 }
 
 func (c *CacheConfig) setDefaults() {
@@ -105,7 +111,7 @@ func (c *CacheConfig) setDefaults() {
 	or(&c.MaxRatio, 200)
 	or(&c.Reserve, 1<<30)
 	or((*int64)(&c.MinAge), int64(10*time.Minute))
-	or((*int64)(&c.PartialAge), int64(72*time.Hour))
+	or((*int64)(&c.GiveUp), int64(72*time.Hour))
 	if c.Attempts == 0 {
 		c.Attempts = 5
 	}

@@ -382,7 +382,7 @@ func TestEvict(t *testing.T) {
 	}
 	// What is gone is fetched again.
 	mustFetch(t, c, web.URL+"/a", nil)
-	// Old partial files and records that lead nowhere go.
+	// Old partial files, and records that lead nowhere, go.
 	old := filepath.Join(c.dir, partialDir, "old")
 	os.WriteFile(old, nil, 0o600)
 	now = now.Add(100 * time.Hour)
@@ -400,6 +400,56 @@ func TestEvict(t *testing.T) {
 			t.Errorf("%s: %v", sub, entries)
 		}
 	}
+}
+
+// An image that its origin replaced goes when nobody has used it for a while,
+// however much space there is.
+func TestEvictReplaced(t *testing.T) {
+	web := newWeb(t)
+	config := testConfig()
+	now := time.Now()
+	config.Now = func() time.Time { return now }
+	c := newTestCache(t, config)
+	one, two := rawImage(4096), rawImage(8192)
+	web.put("/i", one)
+	mustFetch(t, c, web.URL+"/i", one)
+	web.put("/i", two)
+	mustFetch(t, c, web.URL+"/i", two)
+	now = now.Add(time.Hour)
+	if removed, err := c.Evict(t.Context(), nil); err != nil || len(removed) != 0 {
+		t.Errorf("after an hour: %v, %v", removed, err)
+	}
+	now = now.Add(100 * time.Hour)
+	if removed, err := c.Evict(t.Context(), func(id string) bool { return id == sum256(one) }); err != nil || len(removed) != 0 {
+		t.Errorf("in use: %v, %v", removed, err)
+	}
+	if removed, err := c.Evict(t.Context(), nil); err != nil || len(removed) != 1 || removed[0].ID != sum256(one) {
+		t.Errorf("unused: %v, %v", removed, err)
+	}
+}
+
+func TestRecheck(t *testing.T) {
+	web := newWeb(t)
+	config := testConfig()
+	now := time.Now()
+	config.Now, config.Recheck = func() time.Time { return now }, time.Minute
+	c := newTestCache(t, config)
+	one, two := rawImage(4096), rawImage(8192)
+	web.put("/i", one)
+	mustFetch(t, c, web.URL+"/i", one)
+	web.put("/i", two)
+	seen := len(web.requests)
+	mustFetch(t, c, web.URL+"/i", one)
+	if len(web.requests) != seen {
+		t.Error("the origin was asked again at once")
+	}
+	if _, err := c.Fetch(t.Context(), driver.ImageRef{Name: web.URL + "/i"}, nil); !errors.Is(err, ErrForbidden) {
+		t.Errorf("a tenant profits from an administrator's answer: %v", err)
+	}
+	now = now.Add(time.Minute)
+	mustFetch(t, c, web.URL+"/i", two)
+	c.Remove(sum256(two))
+	mustFetch(t, c, web.URL+"/i", two)
 }
 
 func TestRemove(t *testing.T) {

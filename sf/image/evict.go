@@ -14,8 +14,9 @@ import (
 // Evict removes the images that were not asked for the longest, as long as the
 // cache is larger than MaxBytes or the file system has less than Reserve free. It
 // spares what was asked for within MinAge and what inUse reports; inUse is called
-// while no image can be put to use, and must not call the Cache. Unfinished
-// downloads older than PartialAge go too. It returns what it removed.
+// while no image can be put to use, and must not call the Cache. Regardless of
+// space go unfinished downloads and images that their origins replaced, both when
+// older than GiveUp. It returns what it removed.
 func (c *Cache) Evict(ctx context.Context, inUse func(id string) bool) ([]Cached, error) {
 	return c.evict(ctx, 0, inUse)
 }
@@ -36,13 +37,19 @@ func (c *Cache) evict(ctx context.Context, need int64, inUse func(id string) boo
 	for _, i := range images {
 		total += i.Allocated
 	}
+	current, err := c.current()
+	if err != nil {
+		return nil, err
+	}
 	now := c.config.Now()
 	for _, i := range images {
 		over, err := c.over(total, need)
-		if err != nil || !over || ctx.Err() != nil {
+		if err != nil || ctx.Err() != nil {
 			return removed, errors.Join(err, ctx.Err())
 		}
-		if now.Sub(i.Used) < c.config.MinAge || inUse != nil && inUse(i.ID) {
+		age := now.Sub(i.Used)
+		replaced := !current[i.ID] && age > c.config.GiveUp
+		if !over && !replaced || age < c.config.MinAge || inUse != nil && inUse(i.ID) {
 			continue
 		}
 		if err := os.Remove(i.Path); err != nil {
@@ -53,6 +60,22 @@ func (c *Cache) evict(ctx context.Context, need int64, inUse func(id string) boo
 		removed = append(removed, i)
 	}
 	return removed, nil
+}
+
+// current returns the images that some URL gave last.
+func (c *Cache) current() (map[string]bool, error) {
+	entries, err := os.ReadDir(filepath.Join(c.dir, urlsDir))
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[string]bool)
+	for _, e := range entries {
+		var o origin
+		if c.load(urlsDir, strings.TrimSuffix(e.Name(), ".json"), &o) {
+			ids[o.ID] = true
+		}
+	}
+	return ids, nil
 }
 
 // over reports whether something should go.
@@ -90,7 +113,7 @@ func (c *Cache) sweep() error {
 	})
 }
 
-// sweepDir removes the files of a directory that are older than PartialAge and
+// sweepDir removes the files of a directory that are older than GiveUp and
 // useless by their key. A download under way keeps its file young.
 func (c *Cache) sweepDir(kind string, useless func(key string) bool) error {
 	dir := filepath.Join(c.dir, kind)
@@ -106,7 +129,7 @@ func (c *Cache) sweepDir(kind string, useless func(key string) bool) error {
 		if err != nil {
 			return err
 		}
-		old := c.config.Now().Sub(st.ModTime()) > max(c.config.PartialAge, time.Minute)
+		old := c.config.Now().Sub(st.ModTime()) > max(c.config.GiveUp, time.Minute)
 		if !old || !useless(strings.TrimSuffix(e.Name(), ".json")) {
 			continue
 		}

@@ -56,6 +56,25 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// Mirrors that take turns, each with ETags and dates of its own, are one origin
+// as long as a checksum vouches for the whole.
+func TestMirrors(t *testing.T) {
+	web, c := newWeb(t), newTestCache(t, testConfig())
+	body := rawImage(2 << 20)
+	f := web.put("/i", body)
+	f.dropAt = []int{1 << 20}
+	n := 0
+	inner := web.Config.Handler
+	web.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		web.set(func() { n++; f.etag = strconv.Quote(strconv.Itoa(n)); f.modified = f.modified.Add(time.Second) })
+		inner.ServeHTTP(rw, r)
+	})
+	mustFetch(t, c, web.URL+"/i#sha256="+sum256(body), body)
+	if r := web.ranges(); len(r) != 2 || r[1] != "bytes=1048576-" {
+		t.Errorf("ranges %q", r)
+	}
+}
+
 // A download that breaks for good leaves a partial file, which the next one uses.
 func TestGiveUpAndResume(t *testing.T) {
 	web := newWeb(t)

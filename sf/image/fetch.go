@@ -17,6 +17,9 @@ import (
 // is not.
 func (c *Cache) Fetch(ctx context.Context, ref driver.ImageRef, report func(driver.Progress)) (driver.Image, error) {
 	report = c.throttle(report)
+	if image, ok := c.remembered(ref); ok {
+		return image, nil
+	}
 	for try := 1; ; try++ {
 		report(driver.Progress{Stage: "resolving"})
 		image, err := c.fetch(ctx, ref, report)
@@ -24,6 +27,9 @@ func (c *Cache) Fetch(ctx context.Context, ref driver.ImageRef, report func(driv
 		// different days: look again.
 		again := errors.Is(err, ErrChanged) && try < lookups || errors.Is(err, ErrChecksum) && try == 1
 		if !again {
+			if err == nil && !image.Stale {
+				c.remember(ref, image)
+			}
 			return image, err
 		}
 		c.config.Log.Info("image looked up again", "image", Redact(ref.Name), "err", err)
@@ -39,8 +45,12 @@ func (c *Cache) fetch(ctx context.Context, ref driver.ImageRef, report func(driv
 	if err != nil {
 		return c.stale(ctx, ref, err)
 	}
-	if err := c.save(namesDir, key(ref.Name), resolved{Name: Redact(ref.Name), URLKey: key(d.URL), Checksum: d.Checksum}); err != nil {
-		return driver.Image{}, c.noSpace(err, 0)
+	var old resolved
+	name := resolved{Name: Redact(ref.Name), URLKey: key(d.URL), Checksum: d.Checksum}
+	if !c.load(namesDir, key(ref.Name), &old) || old != name {
+		if err := c.save(namesDir, key(ref.Name), name); err != nil {
+			return driver.Image{}, c.noSpace(err, 0)
+		}
 	}
 	if image, ok := c.fresh(d); ok {
 		return image, nil
@@ -51,6 +61,39 @@ func (c *Cache) fetch(ctx context.Context, ref driver.ImageRef, report func(driv
 		}
 		return c.obtain(ctx, d, report)
 	})
+}
+
+// recent is what a reference led to.
+type recent struct {
+	image driver.Image
+	at    time.Time
+}
+
+// remembered returns what ref led to within Recheck.
+func (c *Cache) remembered(ref driver.ImageRef) (driver.Image, bool) {
+	c.recentMu.Lock()
+	r, ok := c.recent[ref]
+	c.recentMu.Unlock()
+	if !ok || c.config.Now().Sub(r.at) >= c.config.Recheck {
+		return driver.Image{}, false
+	}
+	image, err := c.touch(r.image.ID, r.image.Name)
+	return image, err == nil
+}
+
+const maxRecent = 1000
+
+// remember notes what ref led to.
+func (c *Cache) remember(ref driver.ImageRef, image driver.Image) {
+	if c.config.Recheck <= 0 {
+		return
+	}
+	c.recentMu.Lock()
+	defer c.recentMu.Unlock()
+	if len(c.recent) >= maxRecent {
+		clear(c.recent)
+	}
+	c.recent[ref] = recent{image: image, at: c.config.Now()}
 }
 
 // fresh returns the cached image if it is what d describes.

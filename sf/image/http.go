@@ -201,11 +201,8 @@ func (h *HTTP) Open(ctx context.Context, d Description, offset int64) (io.ReadCl
 	header := http.Header{}
 	if offset > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
-		// Only a strong validator may condition a range.
-		if d.ETag != "" && !strings.HasPrefix(d.ETag, "W/") {
-			header.Set("If-Range", d.ETag)
-		} else if d.LastModified != "" {
-			header.Set("If-Range", d.LastModified)
+		if v := d.rangeValidator(); v != "" {
+			header.Set("If-Range", v)
 		}
 	}
 	resp, err := h.get(ctx, "download", d, header)
@@ -217,6 +214,19 @@ func (h *HTTP) Open(ctx context.Context, d Description, offset int64) (io.ReadCl
 		return nil, err
 	}
 	return resp.Body, nil
+}
+
+// rangeValidator conditions a range on the bytes being the same: by a strong ETag,
+// or by date. With a checksum there is no need, and mirrors that take turns may
+// each have an ETag of its own.
+func (d Description) rangeValidator() string {
+	switch {
+	case d.Checksum.Hex != "":
+		return ""
+	case d.ETag != "" && !strings.HasPrefix(d.ETag, "W/"):
+		return d.ETag
+	}
+	return d.LastModified
 }
 
 // position checks that a response is of the bytes described and brings its body
@@ -236,7 +246,7 @@ func (h *HTTP) position(resp *http.Response, d Description, offset int64) error 
 		return statusError("download", d.URL, resp)
 	}
 	etag, modified := resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")
-	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
+	differ := func(a, b string) bool { return d.Checksum.Hex == "" && a != "" && b != "" && a != b }
 	if differ(etag, d.ETag) || differ(modified, d.LastModified) || d.Size >= 0 && total >= 0 && total != d.Size {
 		return fail("download", d.URL, ErrChanged, "")
 	}

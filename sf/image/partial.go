@@ -36,6 +36,9 @@ type partialNote struct {
 }
 
 func noteOf(d Description) partialNote {
+	if d.Checksum.Hex != "" { // which says more, and is the same on every mirror
+		d.ETag, d.LastModified = "", ""
+	}
 	return partialNote{URL: Redact(d.URL), Size: d.Size, ETag: d.ETag, LastModified: d.LastModified, Checksum: d.Checksum.Hex}
 }
 

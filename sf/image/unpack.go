@@ -21,7 +21,7 @@ import (
 
 const (
 	maxWindow = 128 << 20 // memory that a compressed file may ask for, bytes
-	freeRatio = 64 << 20 // data below which MaxRatio does not matter, bytes
+	freeRatio = 64 << 20  // data below which MaxRatio does not matter, bytes
 )
 
 // packing recognises a compressed file by how it begins.
