@@ -1,8 +1,8 @@
 package api
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -124,7 +124,7 @@ func (f *fakeCloud) SetKey(ctx context.Context, namespace, name, secret string) 
 	defer f.mu.Unlock()
 	ns := f.namespaces[namespace]
 	if err != nil || ns == nil {
-		return errors.Join(err, missing(spec.KindNamespace, namespace))
+		return cmp.Or(err, error(missing(spec.KindNamespace, namespace)))
 	}
 	ns.Keys = slices.DeleteFunc(ns.Keys, func(k spec.Key) bool { return k.Name == name })
 	ns.Keys = append(ns.Keys, spec.Key{Name: name, Hash: []byte(secret), Nonce: f.uuid()})
@@ -218,7 +218,7 @@ func (f *fakeCloud) Network(ctx context.Context, id string) (*spec.Network, erro
 		copied := *n
 		return &copied, nil
 	}
-	return nil, errors.Join(err, missing(spec.KindNetwork, id))
+	return nil, cmp.Or(err, error(missing(spec.KindNetwork, id)))
 }
 
 func shown(opts sf.ListOptions, namespace string, s spec.State) bool {
@@ -364,7 +364,7 @@ func (f *fakeCloud) Instance(ctx context.Context, id string) (*spec.Instance, er
 		copied := *i
 		return &copied, nil
 	}
-	return nil, errors.Join(err, missing(spec.KindInstance, id))
+	return nil, cmp.Or(err, error(missing(spec.KindInstance, id)))
 }
 
 func (f *fakeCloud) Instances(ctx context.Context, opts sf.ListOptions) ([]*spec.Instance, string, error) {
@@ -428,7 +428,7 @@ func (f *fakeCloud) Interface(ctx context.Context, id string) (*spec.Interface, 
 	if nic := f.nics[id]; nic != nil && err == nil {
 		return nic, nil
 	}
-	return nil, errors.Join(err, missing(spec.KindInterface, id))
+	return nil, cmp.Or(err, error(missing(spec.KindInterface, id)))
 }
 
 func (f *fakeCloud) UserData(ctx context.Context, id string) ([]byte, error) {

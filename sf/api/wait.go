@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/shakenfist/cloud/sf"
@@ -24,10 +23,10 @@ func (q *request) waitInstance(id, done string, cond func(*spec.Instance) (bool,
 		return i, err
 	}
 	var w *spec.Wait
-	if now, err := q.cloud.Instance(q.lasting(), id); err == nil {
-		w = now.Status.Wait
+	if i != nil {
+		w = i.Status.Wait
 	}
-	return nil, q.overdue("instance", id, done, w)
+	return nil, q.overdue(spec.KindInstance, id, done, w)
 }
 
 // waitNetwork is waitInstance for networks.
@@ -39,22 +38,22 @@ func (q *request) waitNetwork(id, done string, cond func(*spec.Network) (bool, e
 		return n, err
 	}
 	var w *spec.Wait
-	if now, err := q.cloud.Network(q.lasting(), id); err == nil {
-		w = now.Status.Wait
+	if n != nil {
+		w = n.Status.Wait
 	}
-	return nil, q.overdue("network", id, done, w)
+	return nil, q.overdue(spec.KindNetwork, id, done, w)
 }
 
-func (q *request) overdue(kind, id, done string, w *spec.Wait) error {
-	if errors.Is(q.ctx().Err(), context.Canceled) {
+func (q *request) overdue(kind spec.Kind, id, done string, w *spec.Wait) error {
+	if q.ctx().Err() != nil {
 		return errGone
 	}
 	why := ""
 	if w != nil && w.Reason != "" {
-		why = " (" + w.Reason + ")"
+		why = " (it waits for " + w.Reason + ")"
 	}
 	return spec.Errorf(spec.ErrTimeout, "%s %s is not %s after %v%s; work on it goes on, so look at it again later",
-		kind, id, done, q.Timeout, why).About(kind, id)
+		kind, id, done, q.Timeout, why).About(string(kind), id)
 }
 
 // pageSize is how many records are read at a time for lists.
