@@ -17,7 +17,8 @@ import (
 const keepOutput = 256 << 10
 
 // port is a machine's serial port, shared by its viewers over the one connection
-// that QEMU serves. It is connected while there are viewers.
+// that QEMU serves. Once there was a viewer it stays connected: QEMU takes input
+// at the guest's pace and drops what is left when its peer goes.
 type port struct {
 	s *session
 
@@ -79,35 +80,29 @@ func (p *port) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // pump reads the port as fast as it gives, so that the machine never waits for a
-// viewer, and dials again if the connection breaks while there are any.
+// viewer. QEMU closes the port only when it ends; should the connection break for
+// another reason, it is made again.
 func (p *port) pump(conn net.Conn) {
 	buf := make([]byte, 32<<10)
-	for {
+	for conn != nil {
 		n, err := conn.Read(buf)
 		p.mu.Lock()
 		for v := range p.viewers {
 			v.feed(buf[:n])
 		}
-		if err != nil && p.conn == conn {
+		if err != nil {
 			conn.Close()
-			p.conn = nil
-			if conn = p.redial(); conn == nil {
-				p.mu.Unlock()
-				return
-			}
-		} else if err != nil {
-			p.mu.Unlock()
-			return
+			conn = p.redial()
 		}
 		p.mu.Unlock()
 	}
 }
 
-// redial replaces a broken connection while there are viewers, else ends them;
-// p.mu is held. QEMU closes the port only when it ends: its listening socket is
-// then gone as well, so this fails at once.
+// redial replaces a broken connection, or ends the viewers; p.mu is held. After
+// an end of QEMU its listening socket is gone as well, so this fails at once.
 func (p *port) redial() net.Conn {
-	if len(p.viewers) > 0 && !p.ended {
+	p.conn = nil
+	if !p.ended {
 		if conn, err := p.dial(p.s.m.h.ctx); err == nil {
 			p.conn = conn
 			return conn
@@ -200,9 +195,5 @@ func (v *viewer) Close() error {
 	v.buf = nil
 	v.wake.Broadcast()
 	delete(p.viewers, v)
-	if len(p.viewers) == 0 && p.conn != nil {
-		p.conn.Close()
-		p.conn = nil
-	}
 	return nil
 }

@@ -3,6 +3,7 @@ package qemu_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/drivertest"
+	"github.com/shakenfist/cloud/driver/drivertest/guest"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"github.com/shakenfist/cloud/sf/sftest/need"
 )
@@ -96,5 +98,28 @@ func TestSuite(t *testing.T) {
 		Banner: "SeaBIOS",
 		Crash:  signal(syscall.SIGKILL),
 		Hang:   signal(syscall.SIGSTOP),
+		Guest: &drivertest.Guest{
+			Spec: func(t *testing.T, h driver.Hypervisor, n int) driver.Spec {
+				return guestSpec(t, all.of(h), n)
+			},
+			Prompt: " login: ", PowerOff: "\npoweroff -f\n", Restart: "\nreboot -f\n",
+		},
 	})
+}
+
+// guestSpec is a machine with an operating system, on an overlay of its image.
+func guestSpec(t *testing.T, dir string, n int) driver.Spec {
+	t.Helper()
+	image := guest.Image(t)
+	s := spec(dir, n)
+	s.MemoryMiB = 128
+	s.Disks[0] = driver.Disk{Device: "vda", Path: filepath.Join(dir, fmt.Sprintf("guest%d.qcow2", n)), Format: "qcow2", Bus: "virtio"}
+	if _, err := os.Stat(s.Disks[0].Path); err == nil {
+		return s
+	}
+	create := exec.Command(need.Program(t, "qemu-img", "qemu-utils"), "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", s.Disks[0].Path)
+	if out, err := create.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return s
 }
