@@ -50,6 +50,7 @@ func exchanges() []exchange {
 		{"discover without a usable name", fromClient(msg(disc, otherMAC, withParams())), Offered, offer, nil},
 		{"discover isolated", fromClient(msg(disc, guestMAC)), Offered, offer, isolated},
 		{"discover routes", fromClient(msg(disc, guestMAC, withParams(dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter))), Offered, offer, routed},
+		{"discover isolated routes", fromClient(msg(disc, guestMAC, withParams())), Offered, offer, func(n *Network) { isolated(n); routed(n) }},
 		{"discover unknown client", fromClient(msg(disc, mac("02:00:00:00:00:99"))), Unknown, none, nil},
 		{"discover spoofed", spoofed, Spoofed, none, nil},
 		{"discover relayed", fromClient(msg(disc, guestMAC, dhcpv4.WithRelay([]byte{10, 1, 2, 3}))), NotDHCP, none, nil},
@@ -62,6 +63,7 @@ func exchanges() []exchange {
 		{"request renewing", withAddr(msg(req, guestMAC, withClientIP("10.1.2.10"))), Acked, ack, nil},
 		{"request renewing wrong address", fromBound(msg(req, guestMAC, withClientIP("10.1.2.11")), netip.MustParseAddr("10.1.2.11")), Refused, nak, nil},
 		{"request rebinding", to(withAddr(msg(req, guestMAC, withClientIP("10.1.2.10"))), "255.255.255.255:67"), Acked, ack, nil},
+		{"request renewing broadcast", withAddr(msg(req, guestMAC, withClientIP("10.1.2.10"), dhcpv4.WithBroadcast(true))), Acked, ack, nil},
 		{"request to the directed broadcast", to(withAddr(msg(req, guestMAC, withClientIP("10.1.2.10"))), "10.1.2.255:67"), Acked, ack, nil},
 		{"request for nothing", fromClient(msg(req, guestMAC)), NotDHCP, none, nil},
 		{"request unknown client", fromClient(msg(req, mac("02:00:00:00:00:99"), withRequested("10.1.2.10"))), Unknown, none, nil},
@@ -205,6 +207,53 @@ func TestReplySize(t *testing.T) {
 	}
 }
 
+// What fits to the byte is sent, and with a byte less something is left out.
+func TestReplySizeExact(t *testing.T) {
+	n := testNetwork()
+	n.Domain = strings.Repeat("long.", 50)
+	table := mustTable(t, n, testLeases())
+	for _, list := range []dhcpv4.Modifier{
+		withParams(dhcpv4.OptionRouter, dhcpv4.OptionInterfaceMTU, dhcpv4.OptionDomainName, dhcpv4.OptionHostName), withParams(),
+	} {
+		answer := func(size int) int {
+			m := message(dhcpv4.MessageTypeDiscover, guestMAC, list, dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(uint16(size))))
+			reply, _ := table.AppendAnswer(nil, fromClient(m).frame())
+			describe(t, reply)
+			return len(reply) - ethernetLen
+		}
+		full := answer(maxPacket)
+		if full <= minPacket {
+			t.Fatalf("all options take %d bytes: too few for this test", full)
+		}
+		if got := answer(full); got != full {
+			t.Errorf("%d bytes where %d fit", got, full)
+		}
+		if got := answer(full - 1); got >= full {
+			t.Errorf("%d bytes where %d fit", got, full-1)
+		}
+	}
+}
+
+// A UDP checksum that comes out as zero is sent as all ones: readFrame insists.
+func TestChecksumZero(t *testing.T) {
+	table := mustTable(t, testNetwork(), testLeases())
+	frame := fromClient(message(dhcpv4.MessageTypeDiscover, guestMAC)).frame()
+	ones := 0
+	for xid := range 1 << 16 {
+		binary.BigEndian.PutUint16(frame[headerLen+4:], uint16(xid))
+		reply, _ := table.AppendAnswer(nil, frame)
+		if _, err := readFrame(reply); err != nil {
+			t.Fatalf("transaction %#x: %v", xid, err)
+		}
+		if binary.BigEndian.Uint16(reply[40:]) == 0xffff {
+			ones++
+		}
+	}
+	if ones == 0 {
+		t.Error("no transaction had the checksum in question")
+	}
+}
+
 // A list may hold anything; each option is sent once.
 func TestParameterListHostile(t *testing.T) {
 	list := make([]byte, 255)
@@ -265,7 +314,7 @@ func TestMalformed(t *testing.T) {
 		"no message type":    func(b []byte) []byte { b[42+240] = 255; return b },
 		"option runs over":   func(b []byte) []byte { b[len(b)-2], b[len(b)-1] = 60, 9; fill(b); return b },
 		"lone option code":   func(b []byte) []byte { b[len(b)-1] = 60; fill(b); return b },
-		"message type twice": withOptions(53, 1, 3, 53, 1, 3),
+		"message type twice": withOptions(53, 1, 3, 50, 4, 10, 1, 2, 10, 53, 1, 3),
 		"address twice":      withOptions(53, 1, 3, 50, 4, 10, 1, 2, 10, 50, 4, 10, 1, 2, 10),
 		"message type long":  withOptions(53, 2, 3, 3),
 		"message type empty": withOptions(53, 0),

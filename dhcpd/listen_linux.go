@@ -29,6 +29,9 @@ const receiveBuffer = 1 << 20
 // To listen in another namespace, call it in a goroutine that has locked its
 // thread and moved it there; the conn may then be used anywhere.
 func Listen(ifindex int) (io.ReadWriteCloser, error) {
+	if ifindex <= 0 { // to the kernel, 0 means every interface
+		return nil, fmt.Errorf("dhcpd: packet socket on interface %d: %w", ifindex, os.ErrInvalid)
+	}
 	// Protocol 0 receives nothing until the filter is in place and Bind names one.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

@@ -136,8 +136,9 @@ func TestListenInterfaceComesAndGoes(t *testing.T) {
 
 func TestListenNoSuchInterface(t *testing.T) {
 	l := newLab(t)
-	err := within(l.guest, func() error { _, err := Listen(12345); return err })
-	if err == nil {
-		t.Error("listening on an interface that does not exist")
+	for _, index := range []int{-1, 0, 12345} {
+		if err := within(l.guest, func() error { _, err := Listen(index); return err }); err == nil {
+			t.Errorf("listening on interface %d, which does not exist", index)
+		}
 	}
 }
