@@ -60,3 +60,38 @@ func Context(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// hosts is the cloud's one host as Invariants wants it.
+func (c *Cloud) hosts() []HostView {
+	return []HostView{{"node1", c.Host.Hypervisor(), c.Host.Volumes(), fabric.New(fabric.Config{Host: c.Fabric, Tag: "sftest/node1"})}}
+}
+
+// MustHold fails the test where an invariant is broken; see Invariants.
+func (c *Cloud) MustHold(t testing.TB, quiet bool) {
+	t.Helper()
+	wrong, err := Invariants(Context(t), c.Store, c.hosts(), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range wrong {
+		t.Errorf("invariant broken: %s", w)
+	}
+}
+
+// ComeToRest waits until there is nothing left to do, and fails the test where
+// that does not happen within a minute.
+func (c *Cloud) ComeToRest(t testing.TB) {
+	t.Helper()
+	ctx := Context(t)
+	for {
+		wrong, err := Invariants(ctx, c.Store, c.hosts(), true)
+		if err == nil && len(wrong) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the cloud does not come to rest: %v %v", err, wrong)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
