@@ -93,6 +93,11 @@ type Node struct {
 	Accel   string    `json:"accel"` // "kvm" or "tcg"
 	Notes   []string  `json:"notes,omitempty"`
 
+	Buses       []string `json:"buses,omitempty"` // what disks, NICs and graphics cards it can make
+	NICModels   []string `json:"nic_models,omitempty"`
+	VideoModels []string `json:"video_models,omitempty"`
+	UEFI        bool     `json:"uefi,omitempty"`
+
 	CPUs      int `json:"cpus"`       // of the host
 	MemoryMiB int `json:"memory_mib"` // of the host
 	DiskGB    int `json:"disk_gb"`    // for volumes, GiB

@@ -72,13 +72,14 @@ type Interface struct {
 	Network   string     `json:"network"`  // UUID
 	Instance  string     `json:"instance"` // UUID
 	Namespace string     `json:"namespace"`
-	Order     int        `json:"order"` // position in the instance, from 0
-	MAC       string     `json:"mac"`   // as asked for, or as made
+	Node      string     `json:"node"`     // of the instance
+	Hostname  string     `json:"hostname"` // of the instance, told by DHCP
+	Order     int        `json:"order"`    // position in the instance, from 0
+	MAC       string     `json:"mac"`      // as asked for, or as made
 	Address   netip.Addr `json:"address"`
 	Model     string     `json:"model"`
 	Floating  netip.Addr `json:"floating,omitzero"`
 	Created   time.Time  `json:"created"`
-	Deleted   time.Time  `json:"deleted,omitzero"`
 
 	State State     `json:"-"` // follows the instance's
 	Since time.Time `json:"-"`
