@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 
 	"golang.org/x/net/bpf"
@@ -170,43 +169,6 @@ func (f *Fabric) checkFrames() {
 			}
 		}
 	}
-}
-
-// announce tells the outside segment whose these addresses are now, so that
-// nobody sends to the guest or router that had them before.
-func (r *room) announce(addrs []netip.Prefix) error {
-	if err := r.hook("announce addresses"); err != nil {
-		return err
-	}
-	leg, err := r.rt.Link(outName)
-	if err != nil || leg.Index == 0 {
-		return err
-	}
-	return r.ns.Do(func() error {
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("packet socket: %w", err)
-		}
-		defer unix.Close(fd)
-		to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: int(leg.Index)}
-		for _, p := range addrs {
-			if err := unix.Sendto(fd, gratuitousARP([6]byte(leg.MAC), p.Addr().As4()), 0, to); err != nil {
-				return fmt.Errorf("announce %s: %w", p.Addr(), err)
-			}
-		}
-		return nil
-	})
-}
-
-// gratuitousARP is a broadcast ARP request for one's own address.
-func gratuitousARP(mac [6]byte, addr [4]byte) []byte {
-	frame := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	frame = append(frame, mac[:]...)
-	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1)
-	frame = append(frame, mac[:]...)
-	frame = append(frame, addr[:]...)
-	frame = append(frame, make([]byte, 6)...)
-	return append(frame, addr[:]...)
 }
 
 // htons puts a 16 bit number into network byte order.

@@ -4,6 +4,7 @@ package linux
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -30,9 +31,6 @@ func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
 	if err := r.sysctls(sysctls(true)); err != nil {
 		return err
 	}
-	if err := r.build(filter(bridgeMAC(n))); err != nil {
-		return err
-	}
 	if err := a.plug(r, n); err != nil {
 		return err
 	}
@@ -40,17 +38,19 @@ func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
 	if err != nil {
 		return err
 	}
+	// Replacing rules makes the kernel wait for all processors, so only if need be.
+	if !slices.Equal(links[bridgeName].MAC, bridgeMAC(n)) {
+		if err := r.build(filter(bridgeMAC(n))); err != nil {
+			return err
+		}
+	}
 	addrs, err := r.rt.Addrs()
 	if err != nil {
 		return err
 	}
 	out, bridge := links[outName].Index, links[bridgeName].Index
 	mine := netip.PrefixFrom(n.Gateway.Addr, o.Prefix.Bits())
-	todo := []rt.Request{
-		rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n), Alias: baseAlias(n)}),
-		rt.SetLink(rt.Link{Index: out, Name: outName, MAC: outMAC(n.Gateway.Addr), MTU: outsideMTU, Group: linkGroup, Up: true,
-			Alias: gatewayAlias(o, n.Gateway)}),
-	}
+	todo := []rt.Request{rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n), Alias: baseAlias(n)})}
 	inside := netip.PrefixFrom(n.Router.Addr, n.Prefix.Bits())
 	todo = append(todo, onlyAddrs(bridge, addrs[bridge], inside)...)
 	wanted := []netip.Prefix{mine}
@@ -58,11 +58,19 @@ func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
 		wanted = append(wanted, netip.PrefixFrom(f.Outside, 32))
 	}
 	todo = append(todo, onlyAddrs(out, addrs[out], wanted...)...)
-	todo = append(todo, rt.SetDefault(out, netfab.First(o.Prefix)))
-	if err := r.links("set the router's legs", todo...); err != nil {
-		return err
-	}
-	return r.announce(wanted)
+	todo = append(todo,
+		rt.SetLink(rt.Link{Index: out, Name: outName, MTU: outsideMTU, Group: linkGroup, Up: true, Alias: gatewayAlias(o, n.Gateway)}),
+		rt.SetDefault(out, netfab.First(o.Prefix)),
+		announce(out, outMAC(n.Gateway.Addr)))
+	return r.links("set the router's legs", todo...)
+}
+
+// announce sets a link's MAC, the same again too, which makes the kernel tell the
+// segment whose its addresses are now (arp_notify), so that nobody sends to the
+// router that had them before. (A packet socket could say it as well, but
+// closing one waits for all processors.)
+func announce(link uint32, mac net.HardwareAddr) rt.Request {
+	return rt.SetLink(rt.Link{Index: link, Name: outName, MAC: mac})
 }
 
 // onlyAddrs gives a link exactly the addresses wanted.
@@ -200,14 +208,11 @@ func (a *apply) setFloat(r *room, f netfab.Floating, wanted bool) error {
 	}
 	float := netip.PrefixFrom(f.Outside, 32)
 	if leg.Index != 0 {
-		if err := r.links("address "+float.String(), address(leg.Index, float)); err != nil {
+		if err := r.links("address "+float.String(), address(leg.Index, float), announce(leg.Index, leg.MAC)); err != nil {
 			return err
 		}
 	}
-	if err := a.admit(wanted, f.Outside); err != nil || !wanted {
-		return err
-	}
-	return r.announce([]netip.Prefix{float})
+	return a.admit(wanted, f.Outside)
 }
 
 // forgetFloats stops the host from forwarding to a network's floating addresses.

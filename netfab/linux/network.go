@@ -28,7 +28,7 @@ func sysctls(gateway bool) []netns.Sysctl {
 	settings := []netns.Sysctl{{Path: "ipv4/ip_forward", Value: forward}}
 	for _, dev := range []string{"all", "default"} {
 		for _, s := range []struct{ name, value string }{
-			{"rp_filter", "1"}, {"arp_ignore", "1"}, {"arp_announce", "2"}, {"send_redirects", "0"},
+			{"rp_filter", "1"}, {"arp_ignore", "1"}, {"arp_announce", "2"}, {"arp_notify", "1"}, {"send_redirects", "0"},
 			{"accept_redirects", "0"}, {"accept_source_route", "0"}, {"route_localnet", "0"},
 		} {
 			settings = append(settings, netns.Sysctl{Path: "ipv4/conf/" + dev + "/" + s.name, Value: s.value})

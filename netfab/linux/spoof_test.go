@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/shakenfist/cloud/netfab"
 )
@@ -94,6 +95,35 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+// awaitHello sends a DHCP question until it is read: a port takes a moment to
+// get up. All of them are read.
+func awaitHello(t *testing.T, port wire, dhcp io.Reader, hello []byte) {
+	t.Helper()
+	heard := make(chan int)
+	go func() {
+		buf := make([]byte, 1<<16)
+		n, _ := dhcp.Read(buf)
+		heard <- n
+	}()
+	for retry := time.NewTicker(20 * time.Millisecond); ; {
+		port.send(hello)
+		select {
+		case n := <-heard:
+			retry.Stop()
+			// The rest of those sent since the port is up is in front of a last one.
+			last := bytes.Replace(hello, []byte("HELLO"), []byte("ENOUG"), 1)
+			port.send(last)
+			for buf := make([]byte, 1<<16); n > 0 && !bytes.Contains(buf[:n], []byte("ENOUG")); {
+				n, _ = dhcp.Read(buf)
+			}
+			return
+		case <-retry.C:
+		case <-t.Context().Done():
+			t.Fatal("no DHCP question was ever read")
+		}
+	}
+}
+
 // drain forgets what has arrived.
 func drain(w wire) { w.until("nothing contains this", 1) }
 
@@ -113,6 +143,8 @@ func TestFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 		port := wire{t, w.openPort(f, n, 0)}
+		hello := ether(broadcastMAC, me.MAC, 0x0800, udp(nowhere, everybody, 68, 67, "HELLO"))
+		awaitHello(t, port, dhcp, hello)
 		discover := ether(broadcastMAC, me.MAC, 0x0800, udp(nowhere, everybody, 68, 67, "DISCOVER"))
 		renew := ether(n.Router.MAC, me.MAC, 0x0800, udp(me.Addr, n.Router.Addr, 68, 67, "RENEW"))
 		other := ether(broadcastMAC, me.MAC, 0x0800, udp(me.Addr, everybody, 68, 69, "OTHER"))

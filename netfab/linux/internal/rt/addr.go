@@ -65,6 +65,14 @@ func SetDefault(link uint32, gateway netip.Addr) Request {
 	return request(fmt.Sprintf("route default via %s", gateway), unix.RTM_NEWROUTE, netlink.Create|netlink.Replace, body, err)
 }
 
+// AddRoute makes a prefix be reached by way of a gateway.
+func AddRoute(to netip.Prefix, gateway netip.Addr, link uint32) Request {
+	m := defaultRoute(link, gateway)
+	m.DstLength, m.Attributes.Dst = uint8(to.Bits()), to.Addr().AsSlice()
+	body, err := m.MarshalBinary()
+	return request(fmt.Sprintf("route %s via %s", to, gateway), unix.RTM_NEWROUTE, netlink.Create|netlink.Replace, body, err)
+}
+
 func defaultRoute(link uint32, gateway netip.Addr) *rtnetlink.RouteMessage {
 	return &rtnetlink.RouteMessage{
 		Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_STATIC,
