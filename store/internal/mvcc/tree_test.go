@@ -81,9 +81,9 @@ func TestTree(t *testing.T) {
 				if grow := i < 3000; grow == (rng.IntN(10) > 1) {
 					tree, model[k] = tree.Put(k, i), i
 				} else {
-					keys := slices.Sorted(maps.Keys(model))
-					if len(keys) > 0 && rng.IntN(8) > 0 {
-						k = keys[rng.IntN(len(keys))]
+					for next := range tree.From(key(rng, rng.IntN(3000))) { // one that is there
+						k = next
+						break
 					}
 					tree = tree.Delete(k)
 					delete(model, k)
@@ -91,7 +91,7 @@ func TestTree(t *testing.T) {
 				if i%500 == 0 {
 					versions = append(versions, version{tree, maps.Clone(model)})
 				}
-				if i%50 == 0 {
+				if i%100 == 0 {
 					checkTree(t, tree)
 				}
 			}
@@ -171,5 +171,41 @@ func TestTreeSortedLoadIsDense(t *testing.T) {
 	count(tree.root)
 	if least := 10_000 / fan; leaves > least*5/4 {
 		t.Fatalf("%d leaves, %d would do", leaves, least)
+	}
+}
+
+// Runs of neighbouring keys come and go, so that whole leaves vanish from the
+// edges of branches before the branches join.
+func TestTreeRuns(t *testing.T) {
+	const space = 6000
+	for seed := range uint64(4) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		var tree Tree[int]
+		model := make([]bool, space)
+		for round := range 400 {
+			start, n := rng.IntN(space), rng.IntN(150)
+			grow := rng.IntN(10) < 6
+			if round%100 > 50 {
+				grow, n = rng.IntN(10) < 3, n*2
+			}
+			for i := start; i < min(start+n, space); i++ {
+				key := fmt.Sprintf("%04d", i)
+				if grow {
+					tree = tree.Put(key, i)
+				} else {
+					tree = tree.Delete(key)
+				}
+				model[i] = grow
+			}
+			checkTree(t, tree)
+			if round%5 != 0 {
+				continue
+			}
+			for i, want := range model {
+				if _, ok := tree.Get(fmt.Sprintf("%04d", i)); ok != want {
+					t.Fatalf("seed %d, round %d: %d is there: %v", seed, round, i, ok)
+				}
+			}
+		}
 	}
 }
