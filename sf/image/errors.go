@@ -83,8 +83,8 @@ func Redact(ref string) string {
 		return ref
 	}
 	u, err := url.Parse(ref)
-	if err != nil {
-		return ref[:strings.Index(ref, "://")] + "://(unreadable)"
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return "(unreadable URL)"
 	}
 	if u.User != nil {
 		u.User = url.User("***")

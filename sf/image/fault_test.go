@@ -64,11 +64,11 @@ func TestMirrors(t *testing.T) {
 	f := web.put("/i", body)
 	f.dropAt = []int{1 << 20}
 	n := 0
-	inner := web.Config.Handler
-	web.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		web.set(func() { n++; f.etag = strconv.Quote(strconv.Itoa(n)); f.modified = f.modified.Add(time.Second) })
-		inner.ServeHTTP(rw, r)
-	})
+	web.before = func(*http.Request) bool {
+		n++
+		f.etag, f.modified = strconv.Quote(strconv.Itoa(n)), f.modified.Add(time.Second)
+		return true
+	}
 	mustFetch(t, c, web.URL+"/i#sha256="+sum256(body), body)
 	if r := web.ranges(); len(r) != 2 || r[1] != "bytes=1048576-" {
 		t.Errorf("ranges %q", r)
@@ -84,15 +84,10 @@ func TestGiveUpAndResume(t *testing.T) {
 	body := rawImage(2 << 20)
 	f := web.put("/i", body)
 	f.dropAt = []int{1 << 20}
-	broken := false
-	inner := http.Handler(web)
-	web.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if broken && r.Header.Get("Range") != "bytes=0-0" {
-			panic(http.ErrAbortHandler)
-		}
-		broken = broken || r.Header.Get("Range") == ""
-		inner.ServeHTTP(rw, r)
-	})
+	web.before = func(r *http.Request) bool {
+		ranged := r.Header.Get("Range")
+		return ranged == "" || ranged == "bytes=0-0" // the first download only
+	}
 	_, err := c.Fetch(t.Context(), trusted(web.URL+"/i"), nil)
 	if err == nil || errors.Is(err, ErrPermanent) {
 		t.Fatalf("%v", err)
@@ -103,7 +98,7 @@ func TestGiveUpAndResume(t *testing.T) {
 	if all, _ := c.List(); len(all) > 0 {
 		t.Errorf("a partial file is visible: %v", all)
 	}
-	web.Config.Handler = inner
+	web.set(func() { web.before = nil })
 	again, err := NewCache(c.dir, c.config)
 	if err != nil {
 		t.Fatal(err)
@@ -284,14 +279,7 @@ func TestEveryRequestFails(t *testing.T) {
 		c := newTestCache(t, config)
 		web.put("/i", body)
 		count := 0
-		inner := web.Config.Handler
-		web.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			if count++; count == n {
-				rw.WriteHeader(http.StatusServiceUnavailable)
-				return
-			}
-			inner.ServeHTTP(rw, r)
-		})
+		web.before = func(*http.Request) bool { count++; return count != n }
 		_, err := c.Fetch(t.Context(), trusted(web.URL+"/i"), nil)
 		if count < n {
 			if err != nil || n != 3 {

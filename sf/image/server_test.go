@@ -20,12 +20,14 @@ import (
 	"github.com/shakenfist/cloud/sf/image/qcow2"
 )
 
-// origin is a web server on loopback with files and faults.
+// webServer is a web server on loopback with files and faults.
 type webServer struct {
 	*httptest.Server
 	mu       sync.Mutex
 	files    map[string]*webFile
 	requests []string // "GET /path bytes=0-0"
+	// before sees every request first, under mu; false means it must fail.
+	before func(r *http.Request) bool
 }
 
 type webFile struct {
@@ -68,6 +70,11 @@ func (w *webServer) gets(path string) int {
 func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	w.requests = append(w.requests, r.Method+" "+r.URL.Path+" "+r.Header.Get("Range"))
+	if w.before != nil && !w.before(r) {
+		w.mu.Unlock()
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	f := w.files[r.URL.Path]
 	if f == nil {
 		w.mu.Unlock()
@@ -124,12 +131,9 @@ func sum256(b []byte) string {
 // rawImage is a disk of random data with a hole in the middle.
 func rawImage(size int) []byte {
 	b := make([]byte, size)
-	rng := rand.New(rand.NewPCG(uint64(size), 1))
-	for i := range b {
-		if i < size/3 || i > size*2/3 {
-			b[i] = byte(rng.Uint32())
-		}
-	}
+	rng := rand.NewChaCha8([32]byte{byte(size), byte(size >> 8), byte(size >> 16), byte(size >> 24)})
+	rng.Read(b[:size/3])
+	rng.Read(b[size*2/3:])
 	return b
 }
 

@@ -70,6 +70,7 @@ func TestXZBomb(t *testing.T) {
 			t.Errorf("property %d: %v", property, err)
 		}
 	}
+	body[last] = 31
 	web, c := newWeb(t), newTestCache(t, testConfig())
 	web.put("/i", body)
 	if _, err := c.Fetch(t.Context(), trusted(web.URL+"/i"), nil); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "of memory") {
