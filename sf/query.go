@@ -28,6 +28,9 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 			return nil, storeError(err)
 		}
 		n.Used, n.Live = used.Value, err == nil
+		if n.Seen = n.Started; n.Live {
+			n.Seen = c.cfg.Clock.Now() // as good as now: it holds its session
+		}
 		nodes = append(nodes, &n)
 	}
 	return nodes, nil

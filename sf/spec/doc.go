@@ -104,8 +104,8 @@ type Node struct {
 
 	Limits Capacity  `json:"limits"` // what instances may claim in all
 	Used   Capacity  `json:"-"`      // what they claim
-	Seen   time.Time `json:"seen,omitzero"`
-	Live   bool      `json:"-"` // its agent holds its session
+	Live   bool      `json:"-"`      // its agent holds its session
+	Seen   time.Time `json:"-"`      // now where Live, else when the agent was started last
 }
 
 // Capacity is an amount of what a node has to give.
