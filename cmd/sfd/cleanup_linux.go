@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/sf"
@@ -38,14 +39,53 @@ func cleanup(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	if err := h.fabric.Apply(ctx, netfab.Desired{}); err != nil {
 		return err
 	}
-	file, err := client.ReadFile(c.clientFile)
+	return errors.Join(removeCgroups(cgroup(h.tag)), removeNames(c.netnsDir), removeClientFile(ctx, cloud, c.clientFile))
+}
+
+// removeClientFile removes the client file if it is this cloud's.
+func removeClientFile(ctx context.Context, cloud *sf.Cloud, path string) error {
+	file, err := client.ReadFile(path)
 	if err != nil { // gone, or not one that we wrote
 		return nil
 	}
 	if _, err := cloud.Authenticate(ctx, file.Namespace, file.Key); err != nil {
 		return nil // another cloud's
 	}
-	return os.Remove(c.clientFile)
+	return os.Remove(path)
+}
+
+// removeNames gives back a directory of our own for namespaces' names.
+// /run/netns belongs to the whole host.
+func removeNames(dir string) error {
+	if filepath.Clean(dir) == "/run/netns" {
+		return nil
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		return nil // gone, or others use it
+	}
+	if err := unmount(dir); err != nil {
+		return err
+	}
+	return os.Remove(dir)
+}
+
+// removeCgroups removes the machines' control group from every hierarchy, with
+// what machines left in it when they ended.
+func removeCgroups(name string) error {
+	var errs []error
+	for _, pattern := range []string{"/sys/fs/cgroup/" + name, "/sys/fs/cgroup/*/" + name} {
+		groups, err := filepath.Glob(pattern)
+		errs = append(errs, err)
+		for _, group := range groups {
+			machines, err := filepath.Glob(group + "/*/cgroup.procs")
+			errs = append(errs, err)
+			for _, m := range machines {
+				errs = append(errs, os.Remove(filepath.Dir(m)))
+			}
+			errs = append(errs, os.Remove(group))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // unused makes sure that nobody's machine or network is here.

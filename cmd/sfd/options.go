@@ -56,7 +56,8 @@ func parse(args, environ []string) (*config, error) {
 	case errors.Is(err, flag.ErrHelp):
 		c.help = true
 	case err != nil:
-		return nil, fmt.Errorf("%w (sfd --help lists the options)", err)
+		text := strings.NewReplacer("for flag -", "for --", "not defined: -", "not defined: --").Replace(err.Error())
+		return nil, fmt.Errorf("%s (sfd --help lists the options)", text)
 	case set.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q: options begin with -- (sfd --help lists them)", set.Arg(0))
 	}

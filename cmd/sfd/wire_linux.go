@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/shakenfist/cloud/driver/qemu"
+	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/netfab/linux"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/image"
@@ -102,7 +103,7 @@ func (h *host) openRecords(ctx context.Context, c *config, log *slog.Logger) err
 
 func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	h.hypervisor, err = qemu.New(ctx, qemu.Config{
-		Dir: c.path("machines"), Binary: c.qemu, Accel: c.accel, UIDBase: c.uidBase, Log: log,
+		Dir: c.path("machines"), Binary: c.qemu, Accel: c.accel, UIDBase: c.uidBase, Cgroup: cgroup(h.tag), Log: log,
 	})
 	if err != nil {
 		return err
@@ -126,6 +127,9 @@ func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (er
 	h.onClose(h.fabric.Close)
 	return h.introduce(ctx, c, log)
 }
+
+// cgroup is the name of the control group above those of our machines.
+func cgroup(tag string) string { return "sf-" + netfab.ShortTag(tag) }
 
 // introduce says what the host offers, and refuses what it cannot.
 func (h *host) introduce(ctx context.Context, c *config, log *slog.Logger) error {

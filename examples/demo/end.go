@@ -1,0 +1,108 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const forwarding = "/proc/sys/net/ipv4/ip_forward"
+
+// end deletes everything, through sf-client as long as there is a daemon, and
+// shows that nothing is left.
+func (d *demo) end(ctx context.Context) error {
+	during, err := takeCensus(d.dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if d.sfd != nil && d.sfd.pid != 0 {
+		say("Delete everything, stop the daemon, and take what it made off the host.")
+		for _, kind := range []string{"instance", "network"} {
+			_, err := d.client(ctx, kind, "delete-all", "--confirm")
+			errs = append(errs, err)
+		}
+		errs = append(errs, d.sfd.stop(ctx), d.sfd.cleanup(ctx))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w; what is left is in %s, and its log in sfd.log there", err, d.dir)
+	}
+	if err := os.RemoveAll(d.dir); err != nil {
+		return err
+	}
+	say("What is left.")
+	after, err := takeCensus(d.dir)
+	if err != nil {
+		return err
+	}
+	left := compare(d.before, during, after)
+	if len(left) > 0 {
+		return fmt.Errorf("left behind: %s", strings.Join(left, ", "))
+	}
+	fmt.Println("Nothing.")
+	return d.forwardAsBefore()
+}
+
+// forwardAsBefore puts back the one setting that sfd changes and leaves, since it
+// cannot know who else relies on it by then. We do.
+func (d *demo) forwardAsBefore() error {
+	was, err := os.ReadFile(forwarding)
+	if err != nil || len(d.before["ip_forward"]) == 0 || strings.TrimSpace(string(was)) == d.before["ip_forward"][0] {
+		return err
+	}
+	fmt.Printf("(net.ipv4.ip_forward was %s before and is %s again.)\n", d.before["ip_forward"][0], d.before["ip_forward"][0])
+	return os.WriteFile(forwarding, []byte(d.before["ip_forward"][0]), 0)
+}
+
+// endOld ends a demonstration that was kept.
+func (d *demo) endOld(ctx context.Context, dir string) error {
+	d.dir, d.before = dir, census{}
+	if err := d.before.load(dir); err != nil {
+		return err
+	}
+	d.sfd = &daemon{bin: d.bin, dir: dir}
+	pid, err := os.ReadFile(filepath.Join(dir, "data", "lock"))
+	if err != nil {
+		return err
+	}
+	if d.sfd.pid, err = strconv.Atoi(strings.TrimSpace(string(pid))); err != nil {
+		return err
+	}
+	// A process ID may be somebody else's by now.
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", d.sfd.pid))
+	if err != nil || !strings.Contains(string(args), dir) {
+		return fmt.Errorf("the sfd of %s (process %d) is not running: start it again with the options in its sfd.log, or remove by hand what is left",
+			dir, d.sfd.pid)
+	}
+	return d.end(ctx)
+}
+
+// sayHowToLookAround ends a demonstration that is kept.
+func (d *demo) sayHowToLookAround(ctx context.Context) error {
+	out, err := d.sfd.client(ctx, "--simple", "instance", "list")
+	if err != nil {
+		return err
+	}
+	instance := uuid.FindString(out)
+	names, err := filepath.Glob(filepath.Join(d.dir, "netns", "*"))
+	if err != nil || len(names) == 0 {
+		return errors.Join(err, errors.New("the network's namespace is gone"))
+	}
+	say("Everything is left running. To look around:")
+	fmt.Printf(`export HOME=%s     # where sf-client finds its key
+%s/sf-client instance list
+%s/sf-client instance console %s     # Enter logs in, Ctrl-] leaves
+nsenter --net=%s ip address     # the network's namespace
+tail -f %s
+
+To end it all:
+go run ./examples/demo -stop %s
+`, d.dir, d.bin, d.bin, instance, names[0], d.sfd.log(), d.dir)
+	return nil
+}
