@@ -1,6 +1,10 @@
 package driver
 
-import "context"
+import (
+	"context"
+	"io"
+	"time"
+)
 
 // Volumes holds the disks of this host's instances and the images under them.
 // Methods are safe for concurrent use and idempotent: after a crash at any point
@@ -67,4 +71,62 @@ type Space struct {
 	Free      int64
 	Promised  int64 // virtual sizes of all volumes here: what guests may still fill
 	Allocated int64 // what those volumes occupy now
+}
+
+// Snapshots is an optional ability of Volumes: it keeps copies of disks beyond
+// the life of their instance. A snapshot has a UUID and a file per device; it is
+// not visible until it is complete.
+type Snapshots interface {
+	// SnapshotPath is where the copy of a device is to be put while the snapshot is
+	// being made; its directory exists when SnapshotPath returns.
+	SnapshotPath(ctx context.Context, snapshot, device string) (string, error)
+	// CopyDisk copies a disk that no machine uses, flattened, to a path that
+	// SnapshotPath gave.
+	CopyDisk(ctx context.Context, disk Disk, path string, report func(Progress)) error
+	// FinishSnapshot makes a snapshot whole and durable from what was put at its
+	// paths. Finishing a finished one is nil.
+	FinishSnapshot(ctx context.Context, snapshot string) ([]SnapshotFile, error)
+	// OpenSnapshot opens a file of a finished snapshot; ErrNotFound else.
+	OpenSnapshot(ctx context.Context, snapshot, device string) (SnapshotReader, error)
+	// RemoveSnapshot removes a snapshot, finished or not; of none it is nil.
+	// Instances that were made from it keep what they need of it.
+	RemoveSnapshot(ctx context.Context, snapshot string) error
+	// ListSnapshots returns all snapshots here, finished or not.
+	ListSnapshots(ctx context.Context) ([]string, error)
+}
+
+// SnapshotFile is one file of a snapshot: a qcow2 that needs no other.
+type SnapshotFile struct {
+	Device      string
+	Size        int64 // bytes of the file
+	VirtualSize int64 // bytes, as a guest sees it
+}
+
+// SnapshotReader reads a snapshot's file.
+type SnapshotReader interface {
+	io.ReadSeekCloser
+	Size() int64 // bytes
+}
+
+// Images is an optional ability of Volumes: it shows and tends the cache that
+// Fetch fills.
+type Images interface {
+	// ListImages returns what is cached, the most recently used first.
+	ListImages(ctx context.Context) ([]CachedImage, error)
+	// RemoveImage removes an image from the cache by Image.ID; ErrState while a
+	// volume is laid over it, ErrNotFound when it is not there.
+	RemoveImage(ctx context.Context, id string) error
+	// EvictImages removes images that no volume is laid over, least recently used
+	// first, until so many bytes are free on the file system, and returns what it
+	// removed.
+	EvictImages(ctx context.Context, free int64) ([]CachedImage, error)
+}
+
+// CachedImage is an image in the cache.
+type CachedImage struct {
+	Image
+	Names []string  // that it was fetched by
+	Size  int64     // bytes it occupies
+	Used  time.Time // when it was last fetched or laid under a volume
+	Users int       // volumes laid over it
 }
