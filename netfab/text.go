@@ -10,6 +10,9 @@ func (o Observed) String() string {
 	if o.Outside.Prefix.IsValid() {
 		line("outside", outsideText(o.Outside))
 	}
+	for _, why := range o.OutsideDamaged {
+		line("  damaged:", why)
+	}
 	if o.Underlay.Addr.IsValid() {
 		line("underlay", "local", o.Underlay.Addr.String())
 	}
