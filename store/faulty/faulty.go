@@ -37,7 +37,7 @@ const (
 // Call is one call about to happen.
 type Call struct {
 	N   int       // counts all calls from 1
-	Op  Op        //
+	Op  Op        // the method
 	Key string    // the key or prefix, where there is one
 	Txn store.Txn // of a Commit
 }
