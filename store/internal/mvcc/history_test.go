@@ -34,11 +34,11 @@ func TestHistoryBounds(t *testing.T) {
 		{10, 1 << 20, 9, 0}, // the start and nine commits
 		{9, 1 << 20, 9, 1},  // one too many
 		{3, 1 << 20, 9, 7},
-		{1, 1 << 20, 9, 9},  // the newest snapshot is always held
-		{100, 90, 9, 0},     // nine commits of ten bytes
+		{1, 1 << 20, 9, 9}, // the newest snapshot is always held
+		{100, 90, 9, 0},    // nine commits of ten bytes
 		{100, 89, 9, 1},
 		{100, 10, 9, 8},
-		{100, 1, 9, 9},      // even when it is over the bound
+		{100, 1, 9, 9}, // even when it is over the bound
 		{3, 1 << 20, 0, 0},
 	} {
 		h := grown(t, History{MaxRevisions: c.revisions, MaxBytes: c.bytes}, c.commits)
