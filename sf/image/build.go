@@ -45,6 +45,9 @@ func (l *Local) Build(ctx context.Context, id string, volumes []driver.Volume) (
 	return disks, syncDir(dir)
 }
 
+// maxVolume is the largest disk that is made, in bytes: 1 PiB.
+const maxVolume = 1 << 50
+
 // checkVolumes finds what cannot be made, before anything is.
 func checkVolumes(volumes []driver.Volume) error {
 	seen := make(map[string]bool)
@@ -59,8 +62,8 @@ func checkVolumes(volumes []driver.Volume) error {
 			problem = "it has both an image and content"
 		case v.CDROM && v.Image == "" && v.Content == nil:
 			problem = "a CD-ROM needs an image"
-		case v.Size < 0:
-			problem = "its size is negative"
+		case v.Size < 0 || v.Size > maxVolume:
+			problem = fmt.Sprintf("its size is %d bytes, use one from 1 to %d", v.Size, int64(maxVolume))
 		case v.Size == 0 && v.Image == "" && v.Content == nil:
 			problem = "a blank disk needs a size"
 		}
@@ -145,6 +148,9 @@ func (l *Local) disk(dir, path string, v driver.Volume) error {
 				driver.ErrInvalid, bytesText(v.Size), v.Size, bytesText(image.VirtualSize), image.VirtualSize, (image.VirtualSize+1<<30-1)>>30)
 		}
 		o.BackingFile, o.BackingFormat = name, image.Format
+	}
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", driver.ErrInvalid, err)
 	}
 	if err := qcow2.Create(path, o); err != nil {
 		return err

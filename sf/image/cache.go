@@ -40,7 +40,7 @@ type CacheConfig struct {
 	// that its origin has replaced; 0 is 3 days.
 	GiveUp time.Duration
 	// Recheck is for how long a reference stands for the same image without asking
-	// its origin again; 0 asks every time.
+	// its origin again, also when it did not answer; 0 asks every time.
 	Recheck time.Duration
 	// Attempts is how often in a row a download may break without a new byte; 0 is 5.
 	Attempts int
@@ -208,7 +208,8 @@ func (c *Cache) list() ([]Cached, error) {
 		}
 		image, err := c.stat(e.Name())
 		if err != nil {
-			return nil, err
+			c.config.Log.Warn("image cache: file ignored", "err", err)
+			continue
 		}
 		all = append(all, image)
 	}

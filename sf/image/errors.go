@@ -33,7 +33,7 @@ var (
 
 // Error says what failed, for which image, why, and what to do about it.
 type Error struct {
-	Op        string // "resolve", "download", "verify", "decompress", "inspect", "convert"
+	Op        string // "resolve", "download", "verify", "decompress", "inspect", "convert", "install"
 	Name      string // the reference or URL, without secrets
 	Err       error  // why
 	Hint      string // what to do; may be empty

@@ -27,7 +27,7 @@ func (c *Cache) Fetch(ctx context.Context, ref driver.ImageRef, report func(driv
 		// different days: look again.
 		again := errors.Is(err, ErrChanged) && try < lookups || errors.Is(err, ErrChecksum) && try == 1
 		if !again {
-			if err == nil && !image.Stale {
+			if err == nil {
 				c.remember(ref, image)
 			}
 			return image, err
@@ -78,6 +78,7 @@ func (c *Cache) remembered(ref driver.ImageRef) (driver.Image, bool) {
 		return driver.Image{}, false
 	}
 	image, err := c.touch(r.image.ID, r.image.Name)
+	image.Stale = r.image.Stale
 	return image, err == nil
 }
 
@@ -144,9 +145,7 @@ func (c *Cache) obtain(ctx context.Context, d Description, report func(driver.Pr
 	}
 	defer p.close()
 	if err := c.download(ctx, d, p, report); err != nil {
-		if errors.Is(err, ErrPermanent) {
-			p.discard()
-		}
+		p.discardAfter(err)
 		return driver.Image{}, err
 	}
 	report(driver.Progress{Stage: "verifying", Done: p.size, Total: p.size})
@@ -156,15 +155,12 @@ func (c *Cache) obtain(ctx context.Context, d Description, report func(driver.Pr
 	}
 	id, err := c.admit(ctx, d, p, report)
 	if err != nil {
-		// Whatever is wrong with these bytes stays wrong, unless the host is at fault.
-		if errors.Is(err, ErrPermanent) {
-			p.discard()
-		}
-		return driver.Image{}, err
+		p.discardAfter(err)
+		return driver.Image{}, fail("install", d.URL, c.noSpace(err, 0), "")
 	}
 	o := origin{URL: Redact(d.URL), ID: id, Size: p.size, ETag: d.ETag, LastModified: d.LastModified, Sums: p.sums(), Trusted: d.Ref.Trusted}
 	if err := c.save(urlsDir, key(d.URL), o); err != nil {
-		return driver.Image{}, err
+		return driver.Image{}, fail("install", d.URL, c.noSpace(err, 0), "")
 	}
 	p.discard()
 	return c.touch(id, d.URL)
@@ -174,7 +170,7 @@ func (c *Cache) obtain(ctx context.Context, d Description, report func(driver.Pr
 func (c *Cache) admit(ctx context.Context, d Description, p *partial, report func(driver.Progress)) (id string, err error) {
 	work, err := os.MkdirTemp(filepath.Join(c.dir, tmpDir), "image-")
 	if err != nil {
-		return "", c.noSpace(err, 0)
+		return "", err
 	}
 	defer os.RemoveAll(work)
 	path, id := p.path, p.sums()["sha256"]

@@ -64,11 +64,12 @@ func NewHTTP(c HTTPConfig) *HTTP {
 	if c.UserAgent == "" {
 		c.UserAgent = "shakenfist"
 	}
+	connect := min(c.IdleTimeout, 10*time.Second) // then what is cached is used
 	g := guard{deny: c.Deny, local: c.LocalAddrs}
 	return &HTTP{
 		config:  c,
-		guarded: newClient(c, &net.Dialer{Timeout: c.IdleTimeout, Control: g.control}),
-		open:    newClient(c, &net.Dialer{Timeout: c.IdleTimeout}),
+		guarded: newClient(c, &net.Dialer{Timeout: connect, Control: g.control}),
+		open:    newClient(c, &net.Dialer{Timeout: connect}),
 	}
 }
 
@@ -77,14 +78,15 @@ func NewHTTP(c HTTPConfig) *HTTP {
 func newClient(c HTTPConfig, dialer *net.Dialer) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:           dialer.DialContext,
-			TLSClientConfig:       c.TLS,
-			TLSHandshakeTimeout:   c.IdleTimeout,
-			ResponseHeaderTimeout: c.IdleTimeout,
-			IdleConnTimeout:       c.IdleTimeout,
-			MaxIdleConnsPerHost:   2,
-			DisableCompression:    true, // offsets count the file's bytes
-			ForceAttemptHTTP2:     true,
+			DialContext:            dialer.DialContext,
+			TLSClientConfig:        c.TLS,
+			TLSHandshakeTimeout:    c.IdleTimeout,
+			ResponseHeaderTimeout:  c.IdleTimeout,
+			IdleConnTimeout:        c.IdleTimeout,
+			MaxIdleConnsPerHost:    2,
+			MaxResponseHeaderBytes: 64 << 10,
+			DisableCompression:     true, // offsets count the file's bytes
+			ForceAttemptHTTP2:      true,
 		},
 		CheckRedirect: checkRedirect,
 	}
@@ -94,6 +96,7 @@ const maxRedirects = 10
 
 // checkRedirect keeps redirects on the web, and on TLS once they are there.
 func checkRedirect(req *http.Request, via []*http.Request) error {
+	req.Header.Del("Referer") // its query may hold a token for the one before
 	switch {
 	case len(via) >= maxRedirects:
 		return fmt.Errorf("%w: more than %d redirects", errRedirect, maxRedirects)

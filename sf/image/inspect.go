@@ -47,21 +47,29 @@ func (c *Cache) inspect(ctx context.Context, path string) (kind, error) {
 		return kind{}, err
 	}
 	if k.format == "qcow2" {
-		if k.virtual, err = inspectQcow2(ctx, f, st.Size()); err != nil {
-			return kind{}, err
-		}
+		k.virtual, err = inspectQcow2(ctx, f, st.Size(), c.config.MaxVirtual)
+	} else {
+		err = checkVirtual(k.virtual, c.config.MaxVirtual)
 	}
-	if k.virtual > c.config.MaxVirtual {
-		return kind{}, fmt.Errorf("%w: a disk of %s, the limit here is %s", ErrTooLarge, bytesText(k.virtual), bytesText(c.config.MaxVirtual))
-	}
-	return k, nil
+	return k, err
 }
 
-// inspectQcow2 returns the size of the disk in a qcow2 file that is safe.
-func inspectQcow2(ctx context.Context, f io.ReaderAt, size int64) (int64, error) {
+func checkVirtual(size, limit int64) error {
+	if size > limit {
+		return fmt.Errorf("%w: a disk of %s, the limit here is %s", ErrTooLarge, bytesText(size), bytesText(limit))
+	}
+	return nil
+}
+
+// inspectQcow2 returns the size of the disk in a qcow2 file that is safe. The
+// limit comes before the walk through its tables, whose cost it bounds.
+func inspectQcow2(ctx context.Context, f io.ReaderAt, size, limit int64) (int64, error) {
 	info, err := qcow2.Inspect(f)
 	if err == nil {
 		err = info.Safe()
+	}
+	if err == nil {
+		err = checkVirtual(info.VirtualSize, limit)
 	}
 	if err == nil {
 		err = qcow2.Check(ctx, f, size)

@@ -41,6 +41,9 @@ var _ driver.Volumes = (*Local)(nil)
 
 // NewLocal opens the volumes below dir, which is created if need be.
 func NewLocal(dir string, c LocalConfig) (*Local, error) {
+	if err := (qcow2.Options{Size: sector, ClusterSize: c.ClusterSize}).Validate(); err != nil {
+		return nil, fmt.Errorf("volumes: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)
 	}

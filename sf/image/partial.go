@@ -7,11 +7,14 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/shakenfist/cloud/driver"
 )
 
 // partial is a download under way: a file, and beside it a note of how many of
@@ -150,6 +153,15 @@ func (p *partial) discard() {
 	p.close()
 	os.Remove(p.path + ".json")
 	os.Remove(p.path)
+}
+
+// discardAfter removes the partial file after an error that another try with the
+// same bytes would meet again, and when the disk is full: machines need the room
+// more.
+func (p *partial) discardAfter(err error) {
+	if errors.Is(err, ErrPermanent) || errors.Is(err, driver.ErrNoSpace) {
+		p.discard()
+	}
 }
 
 func (p *partial) resetHash(algorithm string) {

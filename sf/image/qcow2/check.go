@@ -16,12 +16,12 @@ func Check(ctx context.Context, file io.ReaderAt, size int64) error {
 	if err != nil {
 		return err
 	}
-	l1 := make([]byte, i.l1Size*8)
+	l1 := make([]byte, i.l1Needed(i.VirtualSize)*8) // what lies behind is not used
 	if err := readFull(file, l1, i.l1Offset); err != nil {
 		return fmt.Errorf("read the L1 table: %w", err)
 	}
 	l2 := make([]byte, i.ClusterSize)
-	for n := range i.l1Size {
+	for n := range int64(len(l1) / 8) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 )
 
@@ -25,9 +26,15 @@ type Options struct {
 	Mode fs.FileMode
 }
 
+// Validate returns an error that says what is wrong and what would be accepted.
+func (o Options) Validate() error {
+	_, err := newLayout(o)
+	return err
+}
+
 // Create makes a new image at path, which must not exist, in constant time. It
 // does not look at the backing file and does not sync; on an error nothing is
-// left. An error about an option says what would be accepted.
+// left. Options are checked as Validate does.
 func Create(path string, o Options) (err error) {
 	l, err := newLayout(o)
 	if err != nil {
@@ -73,6 +80,8 @@ func newLayout(o Options) (layout, error) {
 		return l, fmt.Errorf("a cluster size of %d bytes: use a power of two from 4096 to 2097152", o.ClusterSize)
 	case o.Size <= 0 || o.Size%512 != 0:
 		return l, fmt.Errorf("a disk of %d bytes: use a positive multiple of 512", o.Size)
+	case o.Size > math.MaxInt64>>1:
+		return l, fmt.Errorf("a disk of %d bytes: too large", o.Size)
 	case o.BackingFile != "" && o.BackingFormat != "raw" && o.BackingFormat != "qcow2":
 		return l, fmt.Errorf("backing format %q: use raw or qcow2", o.BackingFormat)
 	case len(o.BackingFile) > maxBackingName:
