@@ -69,7 +69,7 @@ type variant struct {
 func variants(dir string) []variant {
 	return []variant{
 		{"usual", []string{"--dhcp-leasefile=" + filepath.Join(dir, "leases"), "--log-facility=" + filepath.Join(dir, "log")},
-			map[int]int{250: 1000, 20000: 100}},
+			map[int]int{250: 1000, 20000: 40}},
 		{"lean", []string{"--leasefile-ro", "--quiet-dhcp", "--log-facility=/dev/null"},
 			map[int]int{250: 3000, 20000: 1000}},
 	}
