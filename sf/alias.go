@@ -26,6 +26,9 @@ type (
 	Video         = spec.Video
 	Power         = spec.Power
 	PowerState    = spec.PowerState
+	Operation     = spec.Operation
+	Snapshot      = spec.Snapshot
+	CachedImage   = spec.CachedImage
 	Error         = spec.Error
 )
 
@@ -39,6 +42,8 @@ const (
 	KindInstance  = spec.KindInstance
 	KindInterface = spec.KindInterface
 	KindNode      = spec.KindNode
+	KindSnapshot  = spec.KindSnapshot
+	KindOperation = spec.KindOperation
 )
 
 // Well-known names.

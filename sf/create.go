@@ -1,6 +1,7 @@
 package sf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,7 +83,11 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	}
 	c.random(i.Seed)
 	i.Status = spec.InstanceStatus{State: StateInitial, Since: now, Power: PowerInitial}
-	node, used, err := c.placeInstance(ctx, i)
+	forced, err := c.resolveSnapshots(ctx, namespace, &want)
+	if err != nil {
+		return nil, nil, err
+	}
+	node, used, err := c.placeInstance(ctx, i, cmp.Or(want.PlacedOn, forced))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,8 +122,9 @@ type userData struct {
 	Data []byte `json:"data"`
 }
 
-// placeInstance chooses a node, and returns its ledger as read.
-func (c *Cloud) placeInstance(ctx context.Context, i *Instance) (*Node, record.Object[spec.Capacity], error) {
+// placeInstance chooses a node, the forced one if any, and returns its ledger as
+// read.
+func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (*Node, record.Object[spec.Capacity], error) {
 	var none record.Object[spec.Capacity]
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
@@ -128,11 +134,11 @@ func (c *Cloud) placeInstance(ctx context.Context, i *Instance) (*Node, record.O
 	for k, n := range nodes {
 		candidates[k] = place.Node{Name: n.Name, Live: n.Live, Limits: n.Limits, Used: n.Used}
 	}
-	req := place.Request{Need: i.Claim(), Forced: i.PlacedOn}
+	req := place.Request{Need: i.Claim(), Forced: forced}
 	ranked, refused := place.Choose(candidates, req, c.intn)
 	if len(ranked) == 0 {
-		if i.PlacedOn != "" && len(refused) == 0 {
-			return nil, none, spec.Errorf(ErrNotFound, "node not found: %s", i.PlacedOn).About("node", i.PlacedOn)
+		if forced != "" && len(refused) == 0 {
+			return nil, none, spec.Errorf(ErrNotFound, "node not found: %s", forced).About("node", forced)
 		}
 		return nil, none, spec.Errorf(ErrNoCapacity, "insufficient capacity: %s", place.Explain(req, refused))
 	}

@@ -47,13 +47,13 @@ func (c *Cloud) Namespaces(ctx context.Context) ([]*Namespace, error) {
 
 // DeleteNamespace deletes a namespace with its keys and metadata, and what is
 // left of its deleted objects. ErrInUse while it has instances or networks that
-// are not deleted, in error too; ErrForbidden for the system namespace. One that
+// are not deleted, in error too, or snapshots; ErrForbidden for the system namespace. One that
 // does not exist is nil.
 func (c *Cloud) DeleteNamespace(ctx context.Context, name string) error {
 	if name == System {
 		return spec.Errorf(ErrForbidden, "you cannot delete the system namespace").About("namespace", name)
 	}
-	for _, kind := range []Kind{KindInstance, KindNetwork} {
+	for _, kind := range []Kind{KindInstance, KindNetwork, KindSnapshot} {
 		live, _, _, err := record.List[claims.Empty](ctx, c.records, record.LivePrefix(kind, name), store.Page{Limit: 1})
 		if err != nil {
 			return storeError(err)
@@ -66,7 +66,9 @@ func (c *Cloud) DeleteNamespace(ctx context.Context, name string) error {
 		}
 	}
 	t := c.records.Begin().Delete(record.NamespaceKey(name), record.MetadataKey(KindNamespace, name))
-	t.If(store.PrefixEmpty(record.LivePrefix(KindInstance, name)), store.PrefixEmpty(record.LivePrefix(KindNetwork, name)))
+	for _, kind := range []Kind{KindInstance, KindNetwork, KindSnapshot} {
+		t.If(store.PrefixEmpty(record.LivePrefix(kind, name)))
+	}
 	_, err := c.records.Commit(ctx, t)
 	if errors.Is(err, store.ErrConflict) {
 		return spec.Errorf(ErrInUse, "something was created in the namespace meanwhile").About("namespace", name)

@@ -56,6 +56,17 @@ func TestForbidden(t *testing.T) {
 	if _, err := h.Resolve(t.Context(), trusted(web.URL+"/secret")); err != nil {
 		t.Errorf("an administrator: %v", err)
 	}
+	// This host's own addresses, whichever they are.
+	own, err := interfaceAddrs()
+	if err != nil || len(own) == 0 {
+		t.Errorf("own addresses: %v, %v", own, err)
+	}
+	for _, a := range own {
+		name := "http://" + netip.AddrPortFrom(a, 9).String() + "/"
+		if _, err := h.Resolve(t.Context(), driver.ImageRef{Name: name}); !errors.Is(err, ErrForbidden) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	// Opening is checked too, not only resolving.
 	if _, err := h.Open(t.Context(), Description{URL: web.URL + "/secret", Size: -1}, 0); !errors.Is(err, ErrForbidden) {
 		t.Errorf("Open: %v", err)

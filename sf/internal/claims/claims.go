@@ -159,6 +159,9 @@ func Forget(ctx context.Context, c *record.Client, kind spec.Kind, id string) er
 		t.Delete(o.Key, record.NetworkStatusKey(id), record.DeadPrefix(kind, o.Value.Namespace)+id)
 	}
 	t.Delete(record.MetadataKey(kind, id)).DeletePrefix(record.EventPrefix(kind, id))
+	if kind == spec.KindInstance {
+		t.DeletePrefix(record.OperationPrefix(id), record.OperationStatusPrefix(id))
+	}
 	_, err := c.Commit(ctx, t)
 	return err
 }

@@ -57,8 +57,8 @@ type Config struct {
 // Agent runs one node.
 type Agent struct {
 	Config
-	queue  *reconcile.Queue
-	cancel context.CancelFunc
+	queue   *reconcile.Queue
+	cancel  context.CancelFunc
 	running int           // loops, under mu
 	stopped chan struct{} // capacity 1: the last loop ended
 
@@ -85,6 +85,8 @@ const (
 	keyFetch    = "fetch/"
 	keyNetwork  = "network/"
 	keyConsole  = "console/"
+	keySnapshot = "snapshot/"
+	keyOps      = "operation/"
 	keyFabric   = "fabric"
 	keySession  = "session"
 	keyResync   = "resync"
@@ -155,7 +157,7 @@ func (a *Agent) follow(ctx context.Context) (store.Watcher, error) {
 	}
 	a.queue.Add(keyFabric)
 	for _, r := range l.Records {
-		a.queue.Add(strings.TrimPrefix(r.Key, prefix))
+		a.due(strings.TrimPrefix(r.Key, prefix))
 	}
 	a.queue.Add(keyResync)
 	a.queue.Add(keyJanitor)
@@ -188,13 +190,23 @@ func (a *Agent) pumpStore(ctx context.Context, w store.Watcher) {
 			continue
 		}
 		for _, e := range b.Events {
-			key := strings.TrimPrefix(e.Key, prefix)
-			a.queue.Add(key)
-			a.queue.Add(keyFabric)
+			a.due(strings.TrimPrefix(e.Key, prefix))
 		}
 	}
 	if w != nil {
 		w.Close()
+	}
+}
+
+// due makes due what an entry of the work list may concern.
+func (a *Agent) due(key string) {
+	a.queue.Add(key)
+	switch id, ok := strings.CutPrefix(key, keyInstance); {
+	case ok:
+		a.queue.Add(keyOps + id)
+		a.queue.Add(keyFabric)
+	case strings.HasPrefix(key, keyNetwork):
+		a.queue.Add(keyFabric)
 	}
 }
 
@@ -275,6 +287,10 @@ func (a *Agent) reconcile(ctx context.Context, key string) (time.Duration, error
 		return a.reconcileNetwork(ctx, id)
 	case keyConsole:
 		return a.watchConsole(ctx, id)
+	case keyOps:
+		return a.runOperations(ctx, id)
+	case keySnapshot:
+		return a.reconcileSnapshot(ctx, id)
 	}
 	a.Logger.Error("unknown key in the work list", "node", a.Name, "key", key)
 	return never, nil

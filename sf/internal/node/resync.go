@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -21,7 +22,7 @@ func (a *Agent) resync(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	for _, r := range work.Records {
-		a.queue.Add(strings.TrimPrefix(r.Key, prefix))
+		a.due(strings.TrimPrefix(r.Key, prefix))
 	}
 	return resyncEvery, a.reap(ctx)
 }
@@ -53,7 +54,27 @@ func (a *Agent) reap(ctx context.Context) error {
 		a.Logger.Warn("removing volumes that belong to no instance", "node", a.Name, "instance", id)
 		errs = append(errs, a.Volumes.Remove(ctx, id))
 	}
+	errs = append(errs, a.reapSnapshots(ctx))
 	return errors.Join(errs...)
+}
+
+// reapSnapshots removes copies that no record speaks of.
+func (a *Agent) reapSnapshots(ctx context.Context) error {
+	keep, ok := a.Volumes.(driver.Snapshots)
+	if !ok {
+		return nil
+	}
+	ids, err := keep.ListSnapshots(ctx)
+	for _, id := range ids {
+		_, gone := a.Records.Store().Get(ctx, record.SnapshotKey(id))
+		if !missing(gone) {
+			err = errors.Join(err, gone)
+			continue
+		}
+		a.Logger.Warn("removing a snapshot that has no record", "node", a.Name, "snapshot", id)
+		err = errors.Join(err, keep.RemoveSnapshot(ctx, id))
+	}
+	return err
 }
 
 // claims reports whether an instance that is not gone is placed on this node.

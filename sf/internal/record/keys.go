@@ -94,3 +94,25 @@ func Split(key string) (sort, name string, ok bool) {
 	sort, name, ok = strings.Cut(strings.TrimPrefix(key, Root), "/")
 	return sort, name, ok && !strings.Contains(name, "/")
 }
+
+// OperationPrefix holds an instance's operations, oldest first.
+func OperationPrefix(instance string) string { return Root + "operation/" + instance + "/" }
+
+// OperationStatusPrefix holds their statuses.
+func OperationStatusPrefix(instance string) string {
+	return Root + "operation-status/" + instance + "/"
+}
+
+// SnapshotKey is a snapshot as wanted.
+func SnapshotKey(id string) string { return Root + "snapshot/" + id }
+
+// SnapshotStatusKey is a snapshot as it is.
+func SnapshotStatusKey(id string) string { return Root + "snapshot-status/" + id }
+
+// SnapshotIndexKey finds an instance's snapshots, oldest first.
+func SnapshotIndexKey(instance string, created time.Time, id string) string {
+	return fmt.Sprintf("%s%016x-%s", SnapshotIndexPrefix(instance), created.UnixNano(), id)
+}
+
+// SnapshotIndexPrefix is the index of an instance's snapshots.
+func SnapshotIndexPrefix(instance string) string { return Root + "snapshot-index/" + instance + "/" }

@@ -1,0 +1,117 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// runOperations takes an instance's first operation that has not ended as far as
+// it goes now. What was started by an earlier process is gone on with where that
+// can be done, and ends as interrupted where it cannot: nothing is done twice.
+func (a *Agent) runOperations(ctx context.Context, instance string) (time.Duration, error) {
+	list, _, _, err := record.List[spec.Operation](ctx, a.Records, record.OperationPrefix(instance), store.Page{})
+	if err != nil {
+		return 0, err
+	}
+	for _, o := range list {
+		s, err := record.Get[spec.OperationStatus](ctx, a.Records, record.OperationStatusPrefix(instance)+o.Value.ID)
+		if missing(err) || err == nil && s.Value.State.Ended() {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		op := o.Value
+		op.Status = s.Value
+		after, err := a.runOperation(ctx, &op)
+		if after != again || err != nil {
+			return after, err
+		}
+	}
+	return never, nil
+}
+
+// runOperation returns again when op has ended.
+func (a *Agent) runOperation(ctx context.Context, op *spec.Operation) (time.Duration, error) {
+	i, err := a.load(ctx, op.Instance)
+	switch {
+	case missing(err):
+		return never, nil
+	case err != nil:
+		return 0, err
+	case i.Node != a.Name:
+		return never, nil
+	case i.Deletion != nil:
+		return a.endOperation(ctx, op, spec.OperationFailed, "the instance was deleted")
+	case !a.Clock.Now().Before(op.Deadline):
+		return a.endOperation(ctx, op, spec.OperationFailed, "it did not end by its deadline")
+	}
+	if op.Kind == spec.OpSnapshot {
+		return a.runSnapshot(ctx, i, op)
+	}
+	if op.Status.State == spec.OperationStarted {
+		return a.endOperation(ctx, op, spec.OperationInterrupted, "the node's agent was stopped in the middle of it")
+	}
+	if err := a.reportOperation(ctx, op, func(s *spec.OperationStatus) { s.State = spec.OperationStarted }); err != nil {
+		return 0, err
+	}
+	if err := a.reboot(ctx, op); err != nil {
+		return a.endOperation(ctx, op, spec.OperationFailed, err.Error())
+	}
+	return a.endOperation(ctx, op, spec.OperationDone, "")
+}
+
+func (a *Agent) reboot(ctx context.Context, op *spec.Operation) error {
+	if op.Kind == spec.OpReset {
+		r, ok := driver.As[driver.Resetter](a.Hypervisor)
+		if !ok {
+			return fmt.Errorf("reset: %w by this hypervisor", errors.ErrUnsupported)
+		}
+		return r.Reset(ctx, op.Instance)
+	}
+	r, ok := driver.As[driver.Rebooter](a.Hypervisor)
+	if !ok {
+		return fmt.Errorf("reboot: %w by this hypervisor", errors.ErrUnsupported)
+	}
+	return r.Reboot(ctx, op.Instance)
+}
+
+// endOperation reports an end, and answers that the next operation may run.
+func (a *Agent) endOperation(ctx context.Context, op *spec.Operation, state spec.OperationState, why string) (time.Duration, error) {
+	return again, a.reportOperation(ctx, op, func(s *spec.OperationStatus) { s.State, s.Error = state, why })
+}
+
+func (a *Agent) reportOperation(ctx context.Context, op *spec.Operation, change func(*spec.OperationStatus)) error {
+	key := record.OperationStatusPrefix(op.Instance) + op.ID
+	o, err := record.Update(ctx, a.Records, key, func(s *spec.OperationStatus, t *record.Txn) error {
+		was := *s
+		if change(s); *s == was {
+			return record.Unchanged
+		}
+		if s.State == was.State {
+			return nil
+		}
+		s.Since = a.Clock.Now()
+		if !s.State.Ended() {
+			return nil
+		}
+		e := a.event(spec.KindInstance, op.Instance, string(op.Kind), string(s.State), s.Error)
+		if s.State == spec.OperationDone {
+			e.Phase = "complete"
+		}
+		e.Duration = s.Since.Sub(op.Created)
+		return a.Records.Event(ctx, t, e)
+	})
+	if missing(err) {
+		return nil // forgotten with its instance
+	}
+	op.Status = o.Value
+	return err
+}
