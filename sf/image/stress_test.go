@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
@@ -24,6 +25,7 @@ func TestConcurrent(t *testing.T) {
 		web.put(fmt.Sprintf("/%d", n), bodies[n])
 	}
 	var wg sync.WaitGroup
+	var built atomic.Int64
 	for worker := range 4 {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(7, uint64(worker)))
@@ -55,6 +57,7 @@ func TestConcurrent(t *testing.T) {
 					t.Errorf("Space: %v", err)
 				}
 				checkReads(t, disks, bodies[n])
+				built.Add(1)
 				if err := l.Remove(t.Context(), id); err != nil {
 					t.Errorf("Remove: %v", err)
 				}
@@ -62,6 +65,9 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if n := built.Load(); n < 10 {
+		t.Errorf("only %d of 100 builds found their image: nothing was tested", n)
+	}
 }
 
 func checkReads(t *testing.T, disks []driver.Disk, body []byte) {
