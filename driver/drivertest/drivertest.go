@@ -84,13 +84,16 @@ type suite struct {
 func (s *suite) open(h driver.Hypervisor) {
 	s.Helper()
 	s.h = h
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Patience)
-	s.ctx = ctx
+	var cancel context.CancelFunc
+	s.ctx, cancel = context.WithTimeout(context.Background(), s.cfg.Patience)
 	s.Cleanup(func() {
-		defer cancel()
+		cancel()
 		if s.h != h {
 			return // closed and opened again
 		}
+		// A rule that used its own time up must not leave its machines behind.
+		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Patience)
+		defer cancel()
 		list, _ := h.List(ctx)
 		for _, m := range list {
 			if err := h.Destroy(ctx, m.ID); err != nil {

@@ -9,7 +9,7 @@ import (
 func (m *machine) adopt() <-chan struct{} {
 	if m.rec.Process == nil {
 		if m.rec.State.On() {
-			m.change(true, func(r *record) { conclude(r, "the emulator's record was lost") })
+			m.conclude("the emulator's record was lost")
 		}
 		return nil
 	}
@@ -17,16 +17,16 @@ func (m *machine) adopt() <-chan struct{} {
 	id := *m.rec.Process
 	if err == nil && id.BootID != boot {
 		m.h.cleanup(m.id)
-		m.change(true, func(r *record) {
+		m.change(false, func(r *record) {
 			if r.Verdict == nil {
 				r.Verdict = &verdict{driver.Defined, "the host restarted"}
 			}
-			conclude(r, "")
 		})
+		m.conclude("")
 		return nil
 	}
 	if id.PID == 0 {
-		id, _ = search(m.id)
+		id, _ = search(m.h.reg.path(m.id, "qemu.log"))
 	}
 	c, err := find(id)
 	if err != nil {
@@ -34,7 +34,7 @@ func (m *machine) adopt() <-chan struct{} {
 	}
 	if c == nil {
 		m.h.cleanup(m.id)
-		m.change(true, func(r *record) { conclude(r, "the emulator ended while nobody watched") })
+		m.conclude("the emulator ended while nobody watched")
 		return nil
 	}
 	s := newSession(m, c)

@@ -60,7 +60,7 @@ func (m *machine) start(ctx context.Context) error {
 	}
 	c, err := spawn(p.binary, argv(l), files.files, def.UID, p.groups)
 	if err != nil {
-		m.change(false, func(r *record) { conclude(r, "") })
+		m.conclude("")
 		return fmt.Errorf("start: %w", err)
 	}
 	files.close() // a QEMU that dies must take its listening sockets with it
@@ -79,12 +79,15 @@ func (m *machine) start(ctx context.Context) error {
 // any case.
 func (s *session) birth(ctx context.Context, def definition) error {
 	m := s.m
-	err := m.change(false, func(r *record) { r.Process = &s.child.identity })
-	if err == nil {
-		err = m.h.confine(m.id, s.child.PID, def.Spec)
-	}
+	err := s.change(func(r *record) { r.Process = &s.child.identity })
+	// Moving a process into a cgroup can take 10 ms, in which QEMU gets itself ready.
+	confined := make(chan error, 1)
+	m.h.work.Go(func() { confined <- m.h.confine(m.id, s.child.PID, def.Spec) })
 	if err == nil {
 		err = s.connect(ctx)
+	}
+	if e := <-confined; err == nil {
+		err = e
 	}
 	m.h.work.Go(s.run)
 	if err != nil {
@@ -93,7 +96,7 @@ func (s *session) birth(ctx context.Context, def definition) error {
 	s.asking.Lock()
 	defer s.asking.Unlock()
 	before := m.record()
-	err = m.change(false, func(r *record) {
+	err = s.change(func(r *record) {
 		r.State, r.Reason, r.Verdict = driver.Running, "", nil
 		r.Boot++
 	})
@@ -101,15 +104,9 @@ func (s *session) birth(ctx context.Context, def definition) error {
 		err = s.execute(ctx, "cont", nil)
 	}
 	if err != nil {
-		m.change(false, func(r *record) { r.State, r.Reason, r.Verdict = before.State, before.Reason, before.Verdict })
+		s.change(func(r *record) { r.State, r.Reason, r.Verdict = before.State, before.Reason, before.Verdict })
 	}
 	return err
-}
-
-func (m *machine) record() record {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.rec
 }
 
 // lastWords is the end of what QEMU printed, to be appended to an error.

@@ -68,6 +68,9 @@ func (m *machine) define(spec driver.Spec, made bool) (again bool, err error) {
 		if err != nil {
 			m.h.reg.remove(m.id)
 			m.h.forget(m)
+			if def.MadeDir {
+				os.Remove(spec.Dir)
+			}
 		}
 	}()
 	if _, err := os.Stat(spec.Dir); err != nil {
@@ -91,17 +94,23 @@ func (m *machine) define(spec driver.Spec, made bool) (again bool, err error) {
 // change edits the record, writes it and tells the world if the state changed.
 // durable also survives a power failure.
 func (m *machine) change(durable bool, edit func(*record)) error {
+	return m.update(func(r *record) bool { edit(r); return durable })
+}
+
+// update is change where edit, which runs with mu held, decides of durability.
+func (m *machine) update(edit func(*record) (durable bool)) error {
 	m.saving.Lock()
 	defer m.saving.Unlock()
 	m.mu.Lock()
 	before := m.rec
-	edit(&m.rec)
-	if m.rec.State != before.State || m.rec.Boot != before.Boot || m.rec.Since.IsZero() {
+	durable := edit(&m.rec)
+	moved := m.rec.State != before.State || m.rec.Boot != before.Boot || m.rec.Since.IsZero()
+	if moved {
 		m.rec.Since = m.h.cfg.Now()
 	}
 	after, gone := m.rec, m.undefined
 	m.mu.Unlock()
-	if gone {
+	if gone || after == before {
 		return nil
 	}
 	err := m.h.reg.save(m.id, after, durable)
@@ -109,10 +118,17 @@ func (m *machine) change(durable bool, edit func(*record)) error {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)
 	}
-	if after.State != before.State || after.Boot != before.Boot || after.Since != before.Since {
+	if moved {
 		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: after.Reason})
 	}
 	return err
+}
+
+// record is a copy of the machine's record.
+func (m *machine) record() record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rec
 }
 
 // status is the machine for people; false when it is none (any more).

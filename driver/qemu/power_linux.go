@@ -12,6 +12,9 @@ import (
 // rebootWithin is how long after Reboot a shutdown of the guest means a new boot.
 const rebootWithin = 5 * time.Minute
 
+// messagesLimit is how many bytes of QEMU's own messages are kept.
+const messagesLimit = 256 << 10
+
 // enoughRoom in bytes makes it worthwhile to let a stalled machine try again.
 const enoughRoom = 1 << 20
 
@@ -69,7 +72,7 @@ func (h *Hypervisor) Reboot(ctx context.Context, id string) error {
 // press presses the power button; rebootBy, written down first, decides what the
 // shutdown will mean.
 func (m *machine) press(ctx context.Context, s *session, rebootBy time.Time) error {
-	if err := m.change(false, func(r *record) { r.RebootBy = rebootBy }); err != nil {
+	if err := s.change(func(r *record) { r.RebootBy = rebootBy }); err != nil {
 		return err
 	}
 	return s.execute(ctx, "system_powerdown", nil)
@@ -82,7 +85,7 @@ func (s *session) thenSync(ctx context.Context, command string) error {
 	return s.sync(ctx)
 }
 
-// keepHouse bounds the console log and lets a stalled machine go on when all its
+// keepHouse bounds the logs and lets a stalled machine go on when all its
 // file systems have room. Only one that nobody else is busy with.
 func (m *machine) keepHouse() {
 	m.mu.Lock()
@@ -91,8 +94,12 @@ func (m *machine) keepHouse() {
 	if s == nil {
 		return
 	}
-	if err := boundLog(consoleLog(def.Spec), m.h.cfg.ConsoleLimit); err != nil {
-		m.h.cfg.Log.Warn("cannot bound a console log", "machine", m.id, "error", err)
+	for path, limit := range map[string]int64{
+		consoleLog(def.Spec): m.h.cfg.ConsoleLimit, m.h.reg.path(m.id, "qemu.log"): messagesLimit,
+	} {
+		if err := boundLog(path, limit); err != nil {
+			m.h.cfg.Log.Warn("cannot bound a log", "machine", m.id, "error", err)
+		}
 	}
 	if rec.State != driver.Stalled || !hasRoom(def.Spec) {
 		return

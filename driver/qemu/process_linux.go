@@ -154,17 +154,17 @@ func startTime(pid int) (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
-// search looks through all processes for the QEMU of a machine: it is needed
-// only when we died between starting it and writing its PID down.
-func search(uuid string) (identity, bool) {
+// search looks through all processes for the one that writes its messages to a
+// file: it is needed only when we died between starting a QEMU and writing its
+// PID down.
+func search(messages string) (identity, bool) {
 	boot, _ := bootID()
-	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	names, _ := filepath.Glob("/proc/[0-9]*/fd/1")
 	for _, name := range names {
-		b, err := os.ReadFile(name)
-		if err != nil || !bytes.Contains(b, []byte("\x00-uuid\x00"+uuid+"\x00")) || !bytes.Contains(b, []byte("-chardev\x00socket,id=qmp,")) {
+		if to, err := os.Readlink(name); err != nil || to != messages {
 			continue
 		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		pid, _ := strconv.Atoi(strings.Split(name, "/")[2])
 		if start, err := startTime(pid); err == nil {
 			return identity{PID: pid, Start: start, BootID: boot}, true
 		}

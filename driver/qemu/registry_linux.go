@@ -67,6 +67,14 @@ func openRegistry(dir string) (registry, *os.File, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "machines"), 0o700); err != nil {
 		return registry{}, nil, err
 	}
+	// One name, by which the kernel too knows what is in it.
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return registry{}, nil, err
+	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return registry{}, nil, err
 	}

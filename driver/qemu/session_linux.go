@@ -207,23 +207,25 @@ func (s *session) sync(ctx context.Context) error {
 }
 
 func (s *session) is(state driver.State, reason string) error {
-	return s.m.change(false, func(r *record) { r.State, r.Reason, r.Verdict = state, reason, keepVerdict(r, state) })
-}
-
-// keepVerdict: what we decided of a machine stands, until it runs again.
-func keepVerdict(r *record, now driver.State) *verdict {
-	if now == r.State {
-		return r.Verdict
-	}
-	return nil
+	return s.change(func(r *record) { r.State, r.Reason = state, reason })
 }
 
 // verdict decides what the machine will be called when its process is gone. The
-// first one stands.
+// first one stands. It need not survive a power failure: the process does not.
 func (s *session) verdict(state driver.State, reason string) error {
-	return s.m.change(true, func(r *record) {
+	return s.change(func(r *record) {
 		if r.Verdict == nil {
 			r.Verdict = &verdict{state, reason}
+		}
+	})
+}
+
+// change edits the record as long as it is about this session's process: what
+// was learned of one that is gone by now must not touch the next.
+func (s *session) change(edit func(*record)) error {
+	return s.m.change(false, func(r *record) {
+		if s.m.session == s {
+			edit(r)
 		}
 	})
 }
@@ -250,7 +252,7 @@ func (s *session) reborn(ctx context.Context) error {
 	if err := s.execute(ctx, "cont", nil); err != nil {
 		return err
 	}
-	return s.m.change(false, func(r *record) {
+	return s.change(func(r *record) {
 		r.State, r.Reason, r.RebootBy = driver.Running, "", time.Time{}
 		r.Boot++
 	})
@@ -291,12 +293,8 @@ func (s *session) end(how string) {
 	s.drop()
 	s.child.close()
 	s.console.end()
-	m := s.m
-	m.h.cleanup(m.id)
-	m.mu.Lock()
-	m.session = nil
-	m.mu.Unlock()
-	m.change(true, func(r *record) { conclude(r, s.ending(how)) })
+	s.m.h.cleanup(s.m.id)
+	s.m.conclude(s.ending(how))
 	close(s.gone)
 }
 
@@ -314,14 +312,20 @@ func (s *session) ending(how string) string {
 	return text
 }
 
-// conclude turns a record into that of a machine that is off.
-func conclude(r *record, otherwise string) {
-	v := r.Verdict
-	if v == nil {
-		v = &verdict{driver.Crashed, otherwise}
-	}
-	r.State, r.Reason = v.State, v.Reason
-	r.Process, r.Verdict, r.RebootBy = nil, nil, time.Time{}
+// conclude records that a machine is off: by the verdict on it, or as crashed for
+// the reason given. An end that was not ours is kept even over a power failure,
+// lest somebody starts again what a guest shut down.
+func (m *machine) conclude(otherwise string) error {
+	return m.update(func(r *record) (durable bool) {
+		v := r.Verdict
+		if v == nil {
+			v = &verdict{driver.Crashed, otherwise}
+		}
+		m.session = nil
+		r.State, r.Reason = v.State, v.Reason
+		r.Process, r.Verdict, r.RebootBy = nil, nil, time.Time{}
+		return v.State != driver.Defined
+	})
 }
 
 // detach lets go of a machine that lives on.

@@ -164,7 +164,7 @@ func TestAdoptOdd(t *testing.T) {
 				l.eventually("the emulator to end", func() bool { return ended(st.PID) })
 			}
 			l.open()
-			now := l.is(st.ID, tt.want)
+			now := l.becomes(st.ID, tt.want) // a killed process may take a moment
 			if !strings.Contains(now.Reason, tt.reason) {
 				t.Errorf("reason is %q", now.Reason)
 			}

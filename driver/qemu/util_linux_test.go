@@ -33,10 +33,12 @@ func newLab(t *testing.T, change func(*qemu.Config)) *lab {
 	if change != nil {
 		change(&l.cfg)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	l.ctx = ctx
+	var cancel context.CancelFunc
+	l.ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	l.open()
 	t.Cleanup(func() {
+		cancel()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also for a test that used its own up
 		defer cancel()
 		list, _ := l.h.List(ctx)
 		for _, m := range list {
