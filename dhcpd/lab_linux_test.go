@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +46,31 @@ func newLab(t testing.TB) *lab {
 	run(t, "ip", "-n", l.guest, "link", "set", "eth0", "address", guestMAC.String(), "up")
 	// Stands for ARP, which the router answers, wherever it is.
 	run(t, "ip", "-n", l.guest, "neigh", "add", router.String(), "lladdr", routerMAC.String(), "dev", "eth0", "nud", "permanent")
+	l.ready(t)
 	return l
+}
+
+// ready waits until frames pass: the kernel sees a carrier, and has a bridge
+// forward, some time after a device was set up, and drops what is sent before.
+func (l *lab) ready(t testing.TB) {
+	t.Helper()
+	give := time.Now().Add(safety)
+	for _, want := range []struct{ ns, device, state string }{
+		{l.host, "port0", "state forwarding"}, {l.host, "br0", "state UP"}, {l.guest, "eth0", "state UP"},
+	} {
+		for {
+			out, err := exec.Command("ip", "-d", "-n", want.ns, "link", "show", want.device).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", want.device, err, out)
+			}
+			if strings.Contains(string(out), want.state) {
+				break
+			}
+			if time.Now().After(give) {
+				t.Fatalf("%s does not get to %q:\n%s", want.device, want.state, out)
+			}
+		}
+	}
 }
 
 // sweep removes the labs of test processes that were killed, which their names tell.

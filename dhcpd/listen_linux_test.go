@@ -120,6 +120,7 @@ func TestListenInterfaceComesAndGoes(t *testing.T) {
 	for range 2 {
 		run(t, "ip", "-n", l.host, "link", "set", "br0", "down")
 		run(t, "ip", "-n", l.host, "link", "set", "br0", "up")
+		l.ready(t)
 		if _, err := guest.Write(discover); err != nil {
 			t.Fatal(err)
 		}
