@@ -33,7 +33,7 @@ func Diff(want Desired, have Observed) []Step {
 		old, ok := existing[d.want.ID]
 		d.base(old, ok, have)
 		d.ports(old.Ports)
-		d.gateway(old.Gateway, have.Outside)
+		d.gateway(old, have.Outside)
 		d.remotes(old.Remote)
 		steps = append(steps, d.steps...)
 	}
@@ -104,8 +104,8 @@ func (d *differ) ports(old []Port) {
 	}
 }
 
-func (d *differ) gateway(old *Gateway, outside Outside) {
-	w := d.want.Gateway
+func (d *differ) gateway(was Network, outside Outside) {
+	w, old := d.want.Gateway, was.Gateway
 	if w == nil {
 		if old != nil {
 			d.add(Step{Op: GatewayDel})
@@ -130,7 +130,8 @@ func (d *differ) gateway(old *Gateway, outside Outside) {
 	for _, f := range sortedValues(have) {
 		d.add(Step{Op: FloatDel, Floating: f})
 	}
-	if old == nil || old.Addr != w.Addr || old.NAT != w.NAT || outside != d.host.Outside {
+	moved := was.Prefix != d.want.Prefix || was.Router != d.want.Router || outside != d.host.Outside
+	if old == nil || old.Addr != w.Addr || old.NAT != w.NAT || moved {
 		d.add(Step{Op: GatewaySet, Outside: d.host.Outside})
 	}
 	for _, s := range made {

@@ -170,10 +170,9 @@ func (v *view) whole(l rt.Link, p netfab.Port, macs, addrs []nft.Element) bool {
 			return false
 		}
 	}
-	guest, err := net.ParseMAC(p.MAC)
-	return err == nil && len(guest) == 6 && l.Up && l.Group == linkGroup && l.MTU == v.network.MTU &&
+	return l.Up && l.Group == linkGroup && l.MTU == v.network.MTU &&
 		l.Master == v.links[bridgeName].Index && l.Port != nil && *l.Port == rt.Port{} &&
-		slices.Contains(v.fdb, rt.FDB{Link: l.Index, MAC: [6]byte(guest)})
+		slices.Contains(v.fdb, rt.FDB{Link: l.Index, MAC: [6]byte(mac(p.MAC))})
 }
 
 // gateway reads the router. One that is not whole is reported without its
@@ -188,7 +187,7 @@ func (a *apply) gateway(r *room, v *view) error {
 	}
 	p, via, g := parseGateway(out.Alias)
 	v.network.Gateway = &netfab.Gateway{}
-	if g == nil {
+	if g == nil || !v.network.Prefix.IsValid() {
 		return nil
 	}
 	v.network.Gateway = g

@@ -229,15 +229,14 @@ func (w *world) nft(path string, args ...string) string {
 	return string(out)
 }
 
-// runHere starts a process from the calling thread, whose namespace it inherits.
+// runHere runs a process from the calling thread, whose namespace it inherits.
 func runHere(cmd *exec.Cmd) ([]byte, error) {
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		return nil, err
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return complaint.Bytes(), err
 	}
-	err := cmd.Wait()
-	return out.Bytes(), err
+	return out.Bytes(), nil
 }
 
 // Floating addresses: from the world, from guests of the same network, from the

@@ -65,8 +65,9 @@ func (n names) outsideAlias(o netfab.Outside) string {
 func (n names) parseOutside(alias string) (o netfab.Outside, ours bool) {
 	rest, ours := strings.CutPrefix(alias, n.mark()+" outside ")
 	prefix, uplink, _ := strings.Cut(rest, " dev ")
-	o.Prefix, _ = netip.ParsePrefix(prefix)
-	o.Uplink = uplink
+	if p, err := netip.ParsePrefix(prefix); err == nil && p.Addr().Is4() {
+		o = netfab.Outside{Prefix: p, Uplink: uplink}
+	}
 	return o, ours
 }
 
@@ -94,10 +95,12 @@ func bridgeMAC(n *netfab.Network) net.HardwareAddr {
 	return mac(n.Router.MAC)
 }
 
-// mac parses what Normalize has checked.
+// mac parses a MAC of 6 bytes; nil for what is none, which Normalize excludes.
 func mac(s string) net.HardwareAddr {
-	m, _ := net.ParseMAC(s)
-	return m
+	if m, err := net.ParseMAC(s); err == nil && len(m) == 6 {
+		return m
+	}
+	return nil
 }
 
 // tapMAC is the host's side of a port: the guest's with the first byte changed,
@@ -116,6 +119,7 @@ func baseAlias(n *netfab.Network) string {
 	return fmt.Sprintf("prefix %s router %s %s", n.Prefix, n.Router.Addr, n.Router.MAC)
 }
 
+// parseBase reads it, and is false for what baseAlias does not write.
 func parseBase(alias string, n *netfab.Network) bool {
 	f := strings.Fields(alias)
 	if len(f) != 5 || f[0] != "prefix" || f[2] != "router" {
@@ -125,7 +129,7 @@ func parseBase(alias string, n *netfab.Network) bool {
 	n.Prefix, err1 = netip.ParsePrefix(f[1])
 	n.Router.Addr, err2 = netip.ParseAddr(f[3])
 	n.Router.MAC = f[4]
-	return err1 == nil && err2 == nil
+	return err1 == nil && err2 == nil && n.Prefix.Addr().Is4() && n.Router.Addr.Is4() && mac(n.Router.MAC) != nil
 }
 
 // portAlias keeps on a tap whose it is.
@@ -136,6 +140,7 @@ func portAlias(p netfab.Port) string {
 	return fmt.Sprintf("port %s %s %s", p.ID, p.MAC, p.Addr)
 }
 
+// parsePort reads it, and is false for what portAlias does not write.
 func parsePort(alias string) (p netfab.Port, ok bool) {
 	f := strings.Fields(alias)
 	if len(f) < 3 || len(f) > 4 || f[0] != "port" {
@@ -144,12 +149,12 @@ func parsePort(alias string) (p netfab.Port, ok bool) {
 	p.ID, p.MAC = f[1], f[2]
 	if len(f) == 4 {
 		addr, err := netip.ParseAddr(f[3])
-		if err != nil {
+		if err != nil || !addr.Is4() {
 			return p, false
 		}
 		p.Addr = addr
 	}
-	return p, true
+	return p, mac(p.MAC) != nil
 }
 
 // gatewayAlias keeps on out0 what the router should be.
@@ -157,6 +162,7 @@ func gatewayAlias(o netfab.Outside, g *netfab.Gateway) string {
 	return fmt.Sprintf("gateway %s via %s nat %t", netip.PrefixFrom(g.Addr, o.Prefix.Bits()), netfab.First(o.Prefix), g.NAT)
 }
 
+// parseGateway reads it; the gateway is nil for what gatewayAlias does not write.
 func parseGateway(alias string) (p netip.Prefix, via netip.Addr, g *netfab.Gateway) {
 	f := strings.Fields(alias)
 	if len(f) != 6 || f[0] != "gateway" {
@@ -164,7 +170,7 @@ func parseGateway(alias string) (p netip.Prefix, via netip.Addr, g *netfab.Gatew
 	}
 	p, err1 := netip.ParsePrefix(f[1])
 	via, err2 := netip.ParseAddr(f[3])
-	if err1 != nil || err2 != nil {
+	if err1 != nil || err2 != nil || !p.Addr().Is4() || !via.Is4() {
 		return p, via, nil
 	}
 	return p, via, &netfab.Gateway{Addr: p.Addr(), NAT: f[5] == "true"}

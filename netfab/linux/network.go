@@ -91,7 +91,7 @@ func (a *apply) makeBase(r *room, s netfab.Step) error {
 		return err
 	}
 	links := []rt.Request{rt.SetLink(rt.Link{Name: "lo", Up: true, Alias: a.names.networkAlias(n.ID)})}
-	links = append(links, rt.AddLink(bridgeLink(n), &rt.Bridge{}, 0)...)
+	links = append(links, addBridge(n, bridgeIndex)...)
 	if err := r.links("make br0", links...); err != nil {
 		return err
 	}
@@ -99,6 +99,14 @@ func (a *apply) makeBase(r *room, s netfab.Step) error {
 		return err
 	}
 	return a.makeMesh(r, s)
+}
+
+// addBridge makes br0. Its MTU is set afterwards: a bridge that is born with one
+// forgets it when a port leaves.
+func addBridge(n *netfab.Network, index uint32) []rt.Request {
+	want := bridgeLink(n)
+	want.Index, want.MTU = index, 0
+	return append(rt.AddLink(want, &rt.Bridge{}, 0), rt.SetLink(rt.Link{Name: bridgeName, MTU: n.MTU}))
 }
 
 func bridgeLink(n *netfab.Network) rt.Link {
@@ -122,9 +130,7 @@ func (a *apply) setNetwork(r *room, s netfab.Step) error {
 		want.Index, want.Kind = have.Index, ""
 		todo = append(todo, rt.SetLink(want))
 	} else {
-		want := bridgeLink(n)
-		want.Index = 0
-		todo = append(append(todo, rt.DelLink(bridgeName)), rt.AddLink(want, &rt.Bridge{}, 0)...)
+		todo = append(append(todo, rt.DelLink(bridgeName)), addBridge(n, 0)...)
 	}
 	wanted := map[string]bool{}
 	for _, p := range n.Ports {

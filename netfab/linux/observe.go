@@ -61,7 +61,7 @@ func (a *apply) observe() (netfab.Observed, error) {
 	a.known = seen
 	a.checkFrames()
 	addNetworks(&o, seen)
-	return o, a.observeHost(&o, namespaces)
+	return o, a.observeHost(&o)
 }
 
 // lookAt tells what a name that could be ours is. What is not ours is nothing.
@@ -114,12 +114,12 @@ func addNetworks(o *netfab.Observed, seen map[string]known) {
 
 // observeHost looks at what is outside the namespaces. Foreign forward chains
 // are looked at each time: they change when somebody restarts a firewall.
-func (a *apply) observeHost(o *netfab.Observed, namespaces map[string]uint32) error {
+func (a *apply) observeHost(o *netfab.Observed) error {
 	if !a.fresh(a.outside.since) {
 		if err := a.examineOutside(); err != nil {
 			return err
 		}
-		strays, err := a.strayDevices(namespaces)
+		strays, err := a.strayDevices()
 		if err != nil {
 			return err
 		}
@@ -202,14 +202,14 @@ func (a *apply) examineOutside() error {
 }
 
 // strayDevices finds routers' outer legs without a network.
-func (a *apply) strayDevices(namespaces map[string]uint32) ([]string, error) {
+func (a *apply) strayDevices() ([]string, error) {
 	links, err := a.rt.Links()
 	if err != nil {
 		return nil, err
 	}
 	expected := map[string]bool{}
-	for _, vni := range namespaces {
-		expected[a.names.uplink(vni)] = true
+	for _, k := range a.known {
+		expected[a.names.uplink(k.network.VNI)] = true
 	}
 	var strays []string
 	for _, name := range sortedKeys(links) {

@@ -44,8 +44,13 @@ func newWorld(t testing.TB) *world {
 	h, i := w.conn(w.host), w.conn(w.internet)
 	w.do(h, rt.AddLink(rt.Link{Index: 2, Name: "eth0", Up: true}, rt.Veth(rt.Link{Index: 2, Name: "eth0"}, w.internet.Fd()), 0)...)
 	w.do(h, rt.SetLink(rt.Link{Name: "lo", Up: true}), rt.AddAddr(2, hostUplink), rt.SetDefault(2, firstHop.Addr()))
-	w.do(h, rt.AddLink(rt.Link{Index: 3, Name: "lan0", Up: true}, &rt.Bridge{}, 0)...)
+	w.do(h, rt.AddLink(rt.Link{Index: 3, Name: "lan0", MAC: mac("02:00:00:00:00:03"), Up: true}, &rt.Bridge{}, 0)...)
 	w.do(h, rt.AddAddr(3, hostLocal))
+	if err := w.host.Do(func() error {
+		return netns.Set([]netns.Sysctl{{Path: "ipv6/conf/eth0/disable_ipv6", Value: "1"}, {Path: "ipv6/conf/lan0/disable_ipv6", Value: "1"}})
+	}); err != nil { // but not for what will come: that is the fabric's to do
+		t.Fatal(err)
+	}
 	w.do(i, rt.SetLink(rt.Link{Name: "lo", Up: true}), rt.SetLink(rt.Link{Index: 2, Name: "eth0", Up: true}), rt.AddAddr(2, firstHop), rt.AddAddr(1, far))
 	return w
 }

@@ -194,3 +194,11 @@ func (c *Conn) Link(name string) (Link, error) {
 	}
 	return decodeLink(msgs[0].Data)
 }
+
+// Down takes a link down, by name.
+func Down(name string) Request {
+	m := message(Link{Name: name})
+	m.Change = unix.IFF_UP
+	body, err := m.MarshalBinary()
+	return request("take down link "+name, unix.RTM_NEWLINK, 0, body, err)
+}
