@@ -122,8 +122,9 @@ func TestConsoleSlowViewer(t *testing.T) {
 // Deleting the key closes what was opened with it.
 func TestConsoleRevoked(t *testing.T) {
 	c, url, _ := serveConsole(t)
-	tick := make(chan struct{})
+	sleeping, tick := make(chan struct{}, 1), make(chan struct{})
 	c.server.Sleep = func(ctx context.Context, _ time.Duration) error {
+		sleeping <- struct{}{}
 		select {
 		case <-tick:
 			return nil
@@ -135,7 +136,9 @@ func TestConsoleRevoked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tick <- struct{}{} // a check that finds nothing wrong
+	<-sleeping
+	tick <- struct{}{}
+	<-sleeping // a check has found nothing wrong
 	if err := c.server.cloud.DeleteKey(t.Context(), "demo", "test"); err != nil {
 		t.Fatal(err)
 	}
