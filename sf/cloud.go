@@ -61,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 		Hypervisor: cfg.Node.Hypervisor, Volumes: cfg.Node.Volumes, Fabric: cfg.Node.Fabric,
 		Address: cfg.Node.Address, Uplink: cfg.Node.Uplink, Outside: cfg.FloatingNetwork,
 		CPUOvercommit: cfg.Node.CPUOvercommit, MemoryOvercommit: cfg.Node.MemoryOvercommit,
-		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances,
+		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances, MinFreeDisk: cfg.Node.MinFreeDisk,
 		Workers: cfg.Node.Workers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
 		DNS: cfg.DNS, Zone: cfg.Zone, DiskBus: cfg.DiskBus, Keep: cfg.DeletedFor,
 		Clock: cfg.Clock, Go: cfg.Go, Logger: cfg.Logger,

@@ -68,6 +68,10 @@ type NodeConfig struct {
 	ReservedMemoryMiB int
 	// MaxInstances on this node; 0 is 1000.
 	MaxInstances int
+	// MinFreeDisk is how many bytes of its disk the node keeps free by evicting
+	// images that no instance uses, least recently used first; 0 is 10 GiB. It is
+	// never more than a tenth of the disk.
+	MinFreeDisk int64
 	// Workers is how many things the node does at a time; 0 is 8.
 	Workers int
 	// SessionTTL is how long the node counts as live after it was last heard of; 0
@@ -130,6 +134,9 @@ func (n *NodeConfig) complete() error {
 	}
 	if n.MaxInstances == 0 {
 		n.MaxInstances = 1000
+	}
+	if n.MinFreeDisk == 0 {
+		n.MinFreeDisk = 10 << 30
 	}
 	if n.Workers == 0 {
 		n.Workers = 8

@@ -93,7 +93,10 @@ func NewHost(cfg Config) *Host {
 		machines: map[string]*machine{},
 		pid:      1000,
 		faults:   faults{hook: cfg.Hook, calls: map[string]int{}},
-		vol:      volumes{images: map[string]driver.Image{}, instances: map[string][]made{}},
+		vol: volumes{
+			images: map[string]driver.Image{}, instances: map[string][]made{},
+			snapshots: map[string]*snapshot{}, copies: map[string]bool{},
+		},
 	}
 }
 

@@ -15,6 +15,7 @@ type machine struct {
 	spec     driver.Spec
 	guest    Guest
 	status   driver.Status
+	jobs     map[string]*job
 	log      []byte
 	logBase  int64 // offset of log[0] among the bytes ever printed
 	typed    []byte

@@ -17,6 +17,8 @@ import (
 type volumes struct {
 	images    map[string]driver.Image // by ID
 	instances map[string][]made
+	snapshots map[string]*snapshot
+	copies    map[string]bool // paths of snapshots that hold a whole copy
 	fetches   int
 	full      bool
 }
@@ -24,6 +26,7 @@ type volumes struct {
 type made struct {
 	disk    driver.Disk
 	size    int64
+	image   string // ID under it
 	content []byte
 }
 
@@ -98,7 +101,7 @@ func (h *Host) build(id string, w driver.Volume) (made, error) {
 	if h.vol.full {
 		return made{}, driver.ErrNoSpace
 	}
-	m := made{size: w.Size, content: slices.Clone(w.Content)}
+	m := made{size: w.Size, image: w.Image, content: slices.Clone(w.Content)}
 	m.disk = driver.Disk{
 		Device: w.Device, Path: path.Join(h.dir(id), w.Device), Format: "qcow2", Bus: w.Bus,
 		CDROM: w.CDROM, ReadOnly: w.CDROM || w.Content != nil, Serial: w.Serial,

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -99,8 +100,11 @@ func (p *partial) truncate() error {
 	return err
 }
 
-// restart forgets all bytes.
+// restart forgets all bytes; first of all what the note says of them.
 func (p *partial) restart() error {
+	if err := os.Remove(p.path + ".json"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	for _, h := range p.hash {
 		h.Reset()
 	}

@@ -72,6 +72,8 @@ type view struct {
 	vnis      map[string]string
 	nodes     []spec.Node // with Used
 	members   map[string]bool
+	ops       map[string]spec.OperationStatus // by key
+	snapshots map[string]spec.Snapshot        // with status
 	wrong     []string
 }
 
@@ -94,7 +96,15 @@ func (v *view) read(ctx context.Context, s store.Store) error {
 	status := map[string]spec.InstanceStatus{}
 	netStatus := map[string]spec.NetworkStatus{}
 	used := map[string]spec.Capacity{}
+	v.ops, v.snapshots = map[string]spec.OperationStatus{}, map[string]spec.Snapshot{}
+	snapStatus := map[string]spec.SnapshotStatus{}
 	return errors.Join(
+		all(ctx, c, record.Root+"operation-status/", func(k string, o spec.OperationStatus) { v.ops[k] = o }),
+		all(ctx, c, record.SnapshotStatusKey(""), func(k string, s spec.SnapshotStatus) { snapStatus[record.Base(k)] = s }),
+		all(ctx, c, record.SnapshotKey(""), func(k string, s spec.Snapshot) {
+			s.Status = snapStatus[s.UUID]
+			v.snapshots[s.UUID] = s
+		}),
 		all(ctx, c, record.InstanceStatusPrefix, func(k string, s spec.InstanceStatus) { status[record.Base(k)] = s }),
 		all(ctx, c, record.InstancePrefix, func(k string, i spec.Instance) {
 			i.Status = status[i.UUID]
@@ -265,6 +275,21 @@ func (v *view) checkVolumes(ctx context.Context, h HostView) error {
 			v.fail("instance %s has no volumes on %s", i.UUID, h.Node)
 		}
 	}
+	keep, ok := h.Volumes.(driver.Snapshots)
+	if !ok || err != nil {
+		return err
+	}
+	copies, err := keep.ListSnapshots(ctx)
+	for _, id := range copies {
+		if s, ok := v.snapshots[id]; !ok || s.Node != h.Node || s.Status.State == sf.StateError {
+			v.fail("snapshot %s is on %s and should not be", id, h.Node)
+		}
+	}
+	for id, s := range v.snapshots {
+		if s.Node == h.Node && s.Status.State == sf.StateCreated && !slices.Contains(copies, id) {
+			v.fail("snapshot %s is not on %s", id, h.Node)
+		}
+	}
 	return err
 }
 
@@ -317,6 +342,16 @@ func (v *view) checkStates() {
 			v.fail("instance %s is in error without a cause", i.UUID)
 		case s.State == sf.StateCreated && s.Generation != i.Power.Generation:
 			v.fail("instance %s: wish %d is not answered (%+v)", i.UUID, i.Power.Generation, s.Wait)
+		}
+	}
+	for key, o := range v.ops {
+		if !o.State.Ended() {
+			v.fail("%s is still %s", key, o.State)
+		}
+	}
+	for id, s := range v.snapshots {
+		if s.Deletion != nil || s.Status.State == sf.StateInitial || s.Status.State == sf.StateCreating {
+			v.fail("snapshot %s is still %s (%+v)", id, s.Status.State, s.Deletion)
 		}
 	}
 	for _, n := range v.networks {

@@ -238,7 +238,7 @@ func TestLoseEveryReply(t *testing.T) {
 func chaos(s *Sim, n int) error {
 	ctx := s.Context(1000 * time.Hour)
 	r := s.Rand()
-	var networks, instances []string
+	var networks, instances, snapshots []string
 	one := func(list []string) string {
 		if len(list) == 0 {
 			return "none"
@@ -254,7 +254,7 @@ func chaos(s *Sim, n int) error {
 			continue
 		}
 		c, err := node.Cloud, error(nil)
-		switch r.IntN(12) {
+		switch r.IntN(15) {
 		case 0, 1:
 			var made *sf.Network
 			if made, err = c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Netblock: "10.0.0.0/29", DHCP: true, NAT: r.IntN(2) == 0}); err == nil {
@@ -279,7 +279,16 @@ func chaos(s *Sim, n int) error {
 			s.disturb(node, one(instances))
 		case 10:
 			node.Kill()
-		case 11:
+		case 12:
+			_, err = c.Reboot(ctx, one(instances), r.IntN(2) == 0)
+		case 13:
+			var made *sf.Snapshot
+			if made, _, err = c.Snapshot(ctx, one(instances), r.IntN(2) == 0); err == nil {
+				snapshots = append(snapshots, made.UUID)
+			}
+		case 14:
+			err = c.DeleteSnapshot(ctx, one(snapshots))
+		default:
 			s.Sleep(time.Duration(r.IntN(20000)) * time.Millisecond)
 		}
 		if err != nil && !expected(err) {

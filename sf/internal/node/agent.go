@@ -40,6 +40,7 @@ type Config struct {
 	MemoryOvercommit  float64
 	ReservedMemoryMiB int
 	MaxInstances      int
+	MinFreeDisk       int64 // bytes
 
 	Workers    int
 	SessionTTL time.Duration
@@ -91,6 +92,7 @@ const (
 	keySession  = "session"
 	keyResync   = "resync"
 	keyJanitor  = "janitor"
+	keyTend     = "tend"
 )
 
 // Start registers the node and starts its loops.
@@ -161,6 +163,7 @@ func (a *Agent) follow(ctx context.Context) (store.Watcher, error) {
 	}
 	a.queue.Add(keyResync)
 	a.queue.Add(keyJanitor)
+	a.queue.Add(keyTend)
 	a.queue.AddAfter(keySession, a.SessionTTL/3)
 	return a.Records.Store().Watch(ctx, prefix, l.Revision)
 }
@@ -276,6 +279,8 @@ func (a *Agent) reconcile(ctx context.Context, key string) (time.Duration, error
 		return a.resync(ctx)
 	case keyJanitor:
 		return a.janitor(ctx)
+	case keyTend:
+		return a.tend(ctx)
 	}
 	kind, id, _ := strings.Cut(key, "/")
 	switch kind + "/" {

@@ -125,8 +125,13 @@ func (a *Agent) define(ctx context.Context, i *spec.Instance) (time.Duration, er
 	}
 	m := a.of(i.UUID)
 	a.mu.Lock()
-	disks := m.built
+	disks, volumes := m.built, m.volumes
 	a.mu.Unlock()
+	// A process that finds the machine defined will not build: what was built is on
+	// record before.
+	if err := a.report(ctx, i, func(s *spec.InstanceStatus) { s.Volumes = volumes }); err != nil {
+		return 0, err
+	}
 	s := driver.Spec{
 		ID: i.UUID, Name: i.Name, CPUs: i.CPUs, MemoryMiB: i.MemoryMiB, Disks: disks,
 		Video: driver.Video{Model: i.Video.Model, MemoryKiB: i.Video.MemoryKiB},

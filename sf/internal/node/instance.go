@@ -147,6 +147,10 @@ func (a *Agent) execute(ctx context.Context, i *spec.Instance, h lifecycle.Host,
 	case lifecycle.Detach:
 		return a.waitForPorts(ctx, i, true)
 	case lifecycle.Final:
+		if busy, err := a.operating(ctx, id); busy || err != nil {
+			a.queue.Add(keyOps + id)
+			return showAfter, err
+		}
 		if err := claims.FinalizeInstance(ctx, a.Records, id, a.Clock.Now(), a.Keep); err != nil {
 			return 0, err
 		}
@@ -195,7 +199,6 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 // settle reports what is so, and says when to look again without an event.
 func (a *Agent) settle(ctx context.Context, i *spec.Instance, h lifecycle.Host) (time.Duration, error) {
 	_, power, ended := lifecycle.Power(i.Power, i.Status, h.Machine.State)
-	m := a.of(i.UUID)
 	err := a.report(ctx, i, func(s *spec.InstanceStatus) {
 		s.State, s.Error, s.Wait = spec.StateCreated, "", nil
 		s.Generation, s.Boot, s.Ended = i.Power.Generation, h.Machine.Boot, ""
@@ -207,9 +210,6 @@ func (a *Agent) settle(ctx context.Context, i *spec.Instance, h lifecycle.Host) 
 		}
 		if h.Machine.State == driver.Stalled {
 			s.Wait = a.since(i, cmpOr(h.Machine.Reason, "room on the host's disk; the guest is stopped until then"))
-		}
-		if len(m.volumes) > 0 {
-			s.Volumes = m.volumes
 		}
 	})
 	if err != nil {

@@ -49,9 +49,10 @@ func (a *Agent) runOperation(ctx context.Context, op *spec.Operation) (time.Dura
 	case i.Node != a.Name:
 		return never, nil
 	case i.Deletion != nil:
-		return a.endOperation(ctx, op, spec.OperationFailed, "the instance was deleted")
+		a.queue.Add(keyInstance + op.Instance) // its deletion waits for this
+		return a.giveUp(ctx, op, errInstanceDeleted)
 	case !a.Clock.Now().Before(op.Deadline):
-		return a.endOperation(ctx, op, spec.OperationFailed, "it did not end by its deadline")
+		return a.giveUp(ctx, op, errDeadline)
 	}
 	if op.Kind == spec.OpSnapshot {
 		return a.runSnapshot(ctx, i, op)
@@ -66,6 +67,31 @@ func (a *Agent) runOperation(ctx context.Context, op *spec.Operation) (time.Dura
 		return a.endOperation(ctx, op, spec.OperationFailed, err.Error())
 	}
 	return a.endOperation(ctx, op, spec.OperationDone, "")
+}
+
+// Why operations are given up.
+var (
+	errInstanceDeleted = errors.New("the instance was deleted")
+	errDeadline        = errors.New("it did not end by its deadline")
+)
+
+// giveUp ends an operation that is not to go on.
+func (a *Agent) giveUp(ctx context.Context, op *spec.Operation, why error) (time.Duration, error) {
+	if op.Kind == spec.OpSnapshot {
+		return a.failSnapshot(ctx, op, why)
+	}
+	return a.endOperation(ctx, op, spec.OperationFailed, why.Error())
+}
+
+// operating reports whether an instance has operations that have not ended.
+func (a *Agent) operating(ctx context.Context, instance string) (bool, error) {
+	list, _, _, err := record.List[spec.OperationStatus](ctx, a.Records, record.OperationStatusPrefix(instance), store.Page{})
+	for _, o := range list {
+		if !o.Value.State.Ended() {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 func (a *Agent) reboot(ctx context.Context, op *spec.Operation) error {

@@ -58,7 +58,7 @@ func (a *Agent) reap(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// reapSnapshots removes copies that no record speaks of.
+// reapSnapshots removes copies that no record speaks of, or that failed.
 func (a *Agent) reapSnapshots(ctx context.Context) error {
 	keep, ok := a.Volumes.(driver.Snapshots)
 	if !ok {
@@ -66,12 +66,12 @@ func (a *Agent) reapSnapshots(ctx context.Context) error {
 	}
 	ids, err := keep.ListSnapshots(ctx)
 	for _, id := range ids {
-		_, gone := a.Records.Store().Get(ctx, record.SnapshotKey(id))
-		if !missing(gone) {
+		s, gone := record.Get[spec.SnapshotStatus](ctx, a.Records, record.SnapshotStatusKey(id))
+		if !missing(gone) && (gone != nil || s.Value.State != spec.StateError) {
 			err = errors.Join(err, gone)
 			continue
 		}
-		a.Logger.Warn("removing a snapshot that has no record", "node", a.Name, "snapshot", id)
+		a.Logger.Warn("removing a snapshot that has no record, or failed", "node", a.Name, "snapshot", id)
 		err = errors.Join(err, keep.RemoveSnapshot(ctx, id))
 	}
 	return err
