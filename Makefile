@@ -33,11 +33,11 @@ check: lint test-race ## lint and all tests for which nothing has to boot, race 
 # a foreign program or a machine.
 .PHONY: test-fast
 test-fast: ## the tests that need nothing of the machine
-	SF_REQUIRE=0 go test $(PKGS)
+	SF_REQUIRE=0 go test -timeout=5m $(PKGS)
 
 .PHONY: test-race
 test-race: ## the same with the race detector (needs gcc)
-	SF_REQUIRE=0 CGO_ENABLED=1 go test -race $(PKGS)
+	SF_REQUIRE=0 CGO_ENABLED=1 go test -race -timeout=8m $(PKGS)
 
 .PHONY: test-real
 test-real: ## every test as root, with race detector; none may be skipped
@@ -61,7 +61,7 @@ bench: deps ## benchmarks, and the table of ratios
 
 .PHONY: soak
 soak: deps ## the random and fault tests for TIME (10m)
-	SF_SOAK=$(TIME) .ci/test -timeout=0 -run 'Soak' $(PKGS)
+	@.ci/soak $(TIME)
 
 .PHONY: fuzz
 fuzz: ## every fuzzer for a little while
