@@ -150,6 +150,33 @@ func TestChangedOrigin(t *testing.T) {
 	}
 }
 
+func TestProvides(t *testing.T) {
+	o := origin{Size: 10, ETag: `"a"`, LastModified: "Mon", Sums: map[string]string{"sha256": "11"}}
+	for _, tc := range []struct {
+		d    Description
+		want bool
+	}{
+		{Description{Size: 10, ETag: `"a"`, LastModified: "Mon"}, true},
+		{Description{Size: -1, ETag: `"a"`}, true},
+		{Description{Size: 10, LastModified: "Mon"}, true},
+		{Description{Size: 10, ETag: `"a"`, LastModified: "Tue"}, true}, // touched, not changed
+		{Description{Size: 11, ETag: `"a"`, LastModified: "Mon"}, false},
+		{Description{Size: 10, ETag: `"b"`, LastModified: "Mon"}, false},
+		{Description{Size: 10, LastModified: "Tue"}, false},
+		{Description{Size: 10}, false},
+		{Description{Size: 99, ETag: `"z"`, Checksum: Checksum{Algorithm: "sha256", Hex: "11"}}, true},
+		{Description{Size: 10, ETag: `"a"`, Checksum: Checksum{Algorithm: "sha256", Hex: "22"}}, false},
+		{Description{Size: 10, ETag: `"a"`, Checksum: Checksum{Algorithm: "sha512", Hex: "11"}}, false},
+	} {
+		if got := o.provides(tc.d); got != tc.want {
+			t.Errorf("%+v: %v", tc.d, got)
+		}
+	}
+	if (origin{Size: 10}).provides(Description{Size: 10}) {
+		t.Error("nothing vouches for equal sizes")
+	}
+}
+
 // A server without any validator vouches for nothing: fetch again every time.
 func TestNoValidators(t *testing.T) {
 	web, c := newWeb(t), newTestCache(t, testConfig())
@@ -193,6 +220,39 @@ func TestStale(t *testing.T) {
 	cancel()
 	if _, err := c.Fetch(ctx, trusted(url), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// brokenSource resolves nothing.
+type brokenSource struct{ Source }
+
+func (brokenSource) Resolve(context.Context, driver.ImageRef) (Description, error) {
+	return Description{}, errors.New("the network is down")
+}
+
+// A tenant gets a stale image only if a tenant could get it when it was fresh.
+func TestStaleIsNoWayAround(t *testing.T) {
+	web, c := newWeb(t), newTestCache(t, testConfig())
+	h := c.config.Source.(*HTTP)
+	web.put("/i", rawImage(4096))
+	name := web.URL + "/i"
+	mustFetch(t, c, name, nil)
+	c.config.Source = brokenSource{}
+	if image, err := c.Fetch(t.Context(), driver.ImageRef{Name: name}, nil); err == nil {
+		t.Errorf("a tenant got %+v", image)
+	}
+	if image, err := c.Fetch(t.Context(), trusted(name), nil); err != nil || !image.Stale {
+		t.Errorf("an administrator got %+v, %v", image, err)
+	}
+	// Once a tenant got it by itself, it may.
+	h.guarded = h.open
+	c.config.Source = h
+	if _, err := c.Fetch(t.Context(), driver.ImageRef{Name: name}, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.config.Source = brokenSource{}
+	if image, err := c.Fetch(t.Context(), driver.ImageRef{Name: name}, nil); err != nil || !image.Stale {
+		t.Errorf("%+v, %v", image, err)
 	}
 }
 

@@ -196,6 +196,34 @@ func TestPartialTail(t *testing.T) {
 	p.discard()
 }
 
+// As long as every try gets further it may break as often as it likes.
+func TestManyBreaks(t *testing.T) {
+	web, c := newWeb(t), newTestCache(t, testConfig())
+	body := rawImage(1 << 20)
+	f := web.put("/i", body)
+	for range 3 * c.config.Attempts {
+		f.dropAt = append(f.dropAt, 10_000)
+	}
+	mustFetch(t, c, web.URL+"/i", body)
+}
+
+// What an earlier try got of another version is not continued.
+func TestPartialOfOldVersion(t *testing.T) {
+	web, c := newWeb(t), newTestCache(t, testConfig())
+	one, two := rawImage(2<<20), bytes.Repeat([]byte("new!"), 1<<19)
+	web.put("/i", one).dropAt = []int{1 << 20}
+	ctx, cancel := context.WithCancel(t.Context())
+	c.config.Sleep = func(context.Context, time.Duration) error { cancel(); return ctx.Err() }
+	if _, err := c.Fetch(ctx, trusted(web.URL+"/i"), nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v", err)
+	}
+	if l := leftovers(t, c); len(l) != 2 {
+		t.Errorf("partial files: %v", l)
+	}
+	web.put("/i", two)
+	mustFetch(t, c, web.URL+"/i", two)
+}
+
 const childEnv = "SF_IMAGE_TEST_CHILD"
 
 // TestMain makes this binary a process that downloads and can be killed.
