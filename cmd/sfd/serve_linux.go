@@ -92,7 +92,7 @@ func serveAPI(ctx context.Context, listener net.Listener, handler http.Handler, 
 	}
 	log.Info("stopping; machines run on")
 	if err := notify("STOPPING=1"); err != nil {
-		log.Warn("the service manager does not listen", "error", err)
+		log.Debug("the service manager does not listen", "error", err)
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
