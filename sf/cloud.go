@@ -64,6 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances, MinFreeDisk: cfg.Node.MinFreeDisk,
 		Workers: cfg.Node.Workers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
 		DNS: cfg.DNS, Zone: cfg.Zone, DiskBus: cfg.DiskBus, Keep: cfg.DeletedFor,
+		Raw: cfg.Node.RawPorts, Intn: c.intn,
 		Clock: cfg.Clock, Go: cfg.Go, Logger: cfg.Logger,
 	})
 	if err != nil {

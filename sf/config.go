@@ -4,12 +4,14 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/reconcile"
 	"github.com/shakenfist/cloud/store"
 )
@@ -44,6 +46,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// RawPorts says where instances' raw ports listen.
+type RawPorts = node.RawPorts
+
 // NodeConfig makes a process a node: a host that runs instances.
 type NodeConfig struct {
 	// Name of the node, unique in the cloud; empty is the host's name.
@@ -68,6 +73,10 @@ type NodeConfig struct {
 	ReservedMemoryMiB int
 	// MaxInstances on this node; 0 is 1000.
 	MaxInstances int
+	// RawPorts opens the seed's console_port and vdi_port for every running
+	// instance: telnet to its console and VNC to its screen for whoever can connect.
+	// Nil opens none; both are reachable through the authenticated API anyhow.
+	RawPorts *RawPorts
 	// MinFreeDisk is how many bytes of its disk the node keeps free by evicting
 	// images that no instance uses, least recently used first; 0 is 10 GiB. It is
 	// never more than a tenth of the disk.
@@ -137,6 +146,19 @@ func (n *NodeConfig) complete() error {
 	}
 	if n.MinFreeDisk == 0 {
 		n.MinFreeDisk = 10 << 30
+	}
+	if r := n.RawPorts; r != nil {
+		raw := *r
+		n.RawPorts = &raw
+		if raw.Low == 0 {
+			raw.Low, raw.High = 30000, 50000
+		}
+		if !raw.Address.IsValid() {
+			raw.Address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+		if raw.Listen == nil {
+			raw.Listen = net.Listen
+		}
 	}
 	if n.Workers == 0 {
 		n.Workers = 8

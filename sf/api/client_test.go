@@ -95,7 +95,7 @@ func TestRecordsOverHTTP(t *testing.T) {
 	want := spec.InstanceSpec{Name: "vm", CPUs: 2, MemoryMiB: 512, SSHKey: "ssh-rsa A", UserData: []byte("#!/bin/sh\n\xff"), UEFI: true,
 		Disks:      []spec.Disk{{SizeGB: 8, Base: "cirros", Bus: "ide", Type: "disk"}, {SizeGB: 2}},
 		Interfaces: []spec.InterfaceSpec{{Network: n.UUID, Address: "10.0.0.7", MAC: "02:00:00:00:00:01", Model: "e1000"}},
-		Video:      spec.Video{Model: "vga", MemoryKiB: 4096}, PlacedOn: "sf-1", Metadata: spec.Metadata{"a": "b"}}
+		Video:      spec.Video{Model: "vga", MemoryKiB: 4096}, PlacedOn: "node1", Metadata: spec.Metadata{"a": "b"}}
 	i, err := cl.CreateInstance(ctx, "demo", want)
 	if err != nil {
 		t.Fatal(err)

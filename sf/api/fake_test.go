@@ -186,8 +186,8 @@ func (f *fakeCloud) Events(ctx context.Context, kind spec.Kind, id string) ([]*s
 	err := f.enter("Events")
 	defer f.mu.Unlock()
 	return []*spec.Event{
-		{Time: f.now, Kind: kind, Object: id, Node: "sf-1", Operation: "schedule", Phase: "finish", Duration: 170 * time.Millisecond},
-		{Time: f.now, Kind: kind, Object: id, Node: "sf-1", Operation: "trigger", Message: "login prompt", Count: 2, Last: f.now.Add(time.Second)},
+		{Time: f.now, Kind: kind, Object: id, Node: "node1", Operation: "schedule", Phase: "finish", Duration: 170 * time.Millisecond},
+		{Time: f.now, Kind: kind, Object: id, Node: "node1", Operation: "trigger", Message: "login prompt", Count: 2, Last: f.now.Add(time.Second)},
 	}, err
 }
 
@@ -197,7 +197,7 @@ func (f *fakeCloud) CreateNetwork(ctx context.Context, namespace string, s spec.
 	if err != nil {
 		return nil, err
 	}
-	n := &spec.Network{UUID: f.uuid(), Namespace: namespace, Created: f.now, NetworkSpec: s, VNI: 7, Version: "1", Node: "sf-1"}
+	n := &spec.Network{UUID: f.uuid(), Namespace: namespace, Created: f.now, NetworkSpec: s, VNI: 7, Version: "1", Node: "node1"}
 	if s.NAT {
 		n.Gateway = netip.MustParseAddr("192.168.20.77")
 	}
@@ -308,14 +308,14 @@ func (f *fakeCloud) CreateInstance(ctx context.Context, namespace string, s spec
 	if err != nil {
 		return nil, err
 	}
-	if s.PlacedOn != "" && s.PlacedOn != "sf-1" {
+	if s.PlacedOn != "" && s.PlacedOn != "node1" {
 		return nil, spec.Errorf(spec.ErrNotFound, "node not found: %s", s.PlacedOn)
 	}
 	if id := f.once[s.IdempotencyKey]; id != "" {
 		copied := *f.instances[id]
 		return &copied, nil
 	}
-	i := &spec.Instance{UUID: f.uuid(), Namespace: namespace, Created: f.now, InstanceSpec: s, Node: "sf-1",
+	i := &spec.Instance{UUID: f.uuid(), Namespace: namespace, Created: f.now, InstanceSpec: s, Node: "node1",
 		Version: "1", Power: spec.Power{Want: spec.PowerOn, Generation: 1}, UserDataSize: len(s.UserData)}
 	for order, want := range s.Interfaces {
 		n := f.networks[want.Network]
@@ -472,5 +472,5 @@ func (f *fakeCloud) Console(ctx context.Context, id string) (io.ReadWriteCloser,
 func (f *fakeCloud) Nodes(context.Context) ([]*spec.Node, error) {
 	err := f.enter("Nodes")
 	defer f.mu.Unlock()
-	return []*spec.Node{{Name: "sf-1", Address: "10.0.0.11", Version: "1.0", Driver: "fake", Accel: "tcg", Seen: f.now, Live: true}}, err
+	return []*spec.Node{{Name: "node1", Address: "10.0.0.11", Version: "1.0", Driver: "fake", Accel: "tcg", Seen: f.now, Live: true}}, err
 }

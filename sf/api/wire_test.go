@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"net/http"
@@ -9,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/shakenfist/cloud/sf/sftest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -34,13 +37,13 @@ func TestWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := newConversation(t)
+			c := converse(t, sftest.New(t).Cloud)
 			got := c.replay(string(want))
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
-			} else if d := cmp.Diff(string(want), got); d != "" {
+			} else if d := gocmp.Diff(string(want), got); d != "" {
 				t.Errorf("the conversation went differently (-want +got):\n%s", d)
 			}
 		})
@@ -79,13 +82,20 @@ type conversation struct {
 	server *server
 	names  map[string]string // of what was replaced: value to name
 	tokens map[string]string // by namespace
+	script string            // being replayed
 }
 
-func newConversation(t testing.TB) *conversation {
-	f := newFake()
+// newConversation talks to a fake cloud.
+func newConversation(t testing.TB) *conversation { return converse(t, newFake()) }
+
+func converse(t testing.TB, f cloud) *conversation {
 	for _, ns := range []string{"system", "demo", "other"} {
-		f.CreateNamespace(t.Context(), ns)
-		f.SetKey(t.Context(), ns, "test", "secret-of-"+ns)
+		if err := f.CreateNamespace(t.Context(), ns); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.SetKey(t.Context(), ns, "test", "secret-of-"+ns); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c := &conversation{t: t, names: map[string]string{}, tokens: map[string]string{}}
 	c.server = newServer(f, testConfig())
@@ -138,6 +148,7 @@ func (c *conversation) ask(who, method, url string, header http.Header, body str
 // that they got.
 func (c *conversation) replay(script string) string {
 	var out bytes.Buffer
+	c.script = script
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(line, "#") {
 			fmt.Fprintf(&out, "\n%s", line)
@@ -156,7 +167,11 @@ func (c *conversation) replay(script string) string {
 			rest = rest[len(h[0]):]
 		}
 		w := c.ask(who, method, url, header, rest)
-		fmt.Fprintf(&out, "> %s\n< %d %s\n%s", request, w.Code, w.Header().Get("Content-Type"), c.mask(w.Body.String()))
+		body := triggers.ReplaceAllString(c.mask(w.Body.String()), "")
+		if url == "/instances" || url == "/networks" {
+			body = sorted(body)
+		}
+		fmt.Fprintf(&out, "> %s\n< %d %s\n%s", request, w.Code, w.Header().Get("Content-Type"), body)
 		if !strings.HasSuffix(w.Body.String(), "\n") {
 			out.WriteString(" (no newline)\n")
 		}
@@ -167,10 +182,13 @@ func (c *conversation) replay(script string) string {
 var (
 	headers = regexp.MustCompile(`^\[([A-Za-z-]+): ([^]]*)\] ?`)
 
-	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	macs  = regexp.MustCompile(`02:00(:[0-9a-f]{2}){4}`)
-	jwts  = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)
-	times = regexp.MustCompile(`"(state_updated|power_state_updated|created|timestamp|last|lastseen|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
+	uuids    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	macs     = regexp.MustCompile(`02:00(:[0-9a-f]{2}){4}`)
+	jwts     = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)
+	triggers = regexp.MustCompile(`,?\{[^{}]*(\{time\}[^{}]*|\{uuid-\d+\}[^{}]*)*"operation":"trigger"[^{}]*(\{time\}[^{}]*)*\}`) // they come when they come
+	ips      = regexp.MustCompile(`"(ipv4|floating_gateway)":"([0-9.]+)"`)
+	vnis     = regexp.MustCompile(`"(vxid|vxlan_id)":[1-9][0-9]*`)
+	times    = regexp.MustCompile(`"(duration|state_updated|power_state_updated|created|timestamp|last|lastseen|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
 )
 
 // mask replaces what differs from run to run.
@@ -178,7 +196,37 @@ func (c *conversation) mask(s string) string {
 	s = uuids.ReplaceAllStringFunc(s, func(v string) string { return c.name("uuid", v) })
 	s = macs.ReplaceAllStringFunc(s, func(v string) string { return c.name("mac", v) })
 	s = jwts.ReplaceAllString(s, "{token}")
+	s = vnis.ReplaceAllString(s, `"$1":{vni}`)
+	s = ips.ReplaceAllStringFunc(s, func(v string) string {
+		if m := ips.FindStringSubmatch(v); !strings.Contains(c.script, m[2]) {
+			return fmt.Sprintf(`"%s":"%s"`, m[1], c.name("ip", m[2]))
+		}
+		return v
+	})
 	return times.ReplaceAllString(s, `"$1":{time}`)
+}
+
+// sorted puts the elements of a list in the order of their names: the server's
+// order is that of UUIDs, which are random.
+func sorted(list string) string {
+	list = strings.TrimSuffix(list, "\n")
+	for _, between := range []string{"},{", `","`} {
+		if inner, ok := strings.CutPrefix(list, "["+between[2:]); ok && strings.HasSuffix(inner, between[:1]+"]") {
+			parts := strings.Split(strings.TrimSuffix(inner, between[:1]+"]"), between)
+			slices.SortFunc(parts, func(a, b string) int { return cmp.Compare(firstName(a), firstName(b)) })
+			return "[" + between[2:] + strings.Join(parts, between) + between[:1] + "]\n"
+		}
+	}
+	return list + "\n"
+}
+
+// firstName is the number of the first UUID in a record.
+func firstName(record string) int {
+	n := 0
+	if _, after, ok := strings.Cut(record, "{uuid-"); ok {
+		fmt.Sscan(after, &n)
+	}
+	return n
 }
 
 func (c *conversation) name(kind, value string) string {

@@ -95,9 +95,11 @@ type InstanceStatus struct {
 	Power       PowerState    `json:"power"`
 	PowerBefore PowerState    `json:"power_before,omitempty"`
 	PowerSince  time.Time     `json:"power_since,omitzero"`
-	Generation  int64         `json:"generation"`      // of Power that Power answers
-	Ended       string        `json:"ended,omitempty"` // why that generation ended by itself
-	Boot        int64         `json:"boot,omitempty"`  // the driver's count of starts
+	Generation  int64         `json:"generation"`             // of Power that Power answers
+	Ended       string        `json:"ended,omitempty"`        // why that generation ended by itself
+	Boot        int64         `json:"boot,omitempty"`         // the driver's count of starts
+	ConsolePort int           `json:"console_port,omitempty"` // raw TCP ports on the node, where it opens them; 0 if not
+	VDIPort     int           `json:"vdi_port,omitempty"`
 	Volumes     []VolumeState `json:"volumes,omitempty"`
 }
 

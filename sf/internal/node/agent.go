@@ -50,6 +50,9 @@ type Config struct {
 	DiskBus    string
 	Keep       time.Duration // deleted records stay readable for so long
 
+	Raw  *RawPorts       // nil for none
+	Intn func(n int) int // chance
+
 	Clock  reconcile.Clock
 	Go     func(name string, loop func())
 	Logger *slog.Logger
@@ -67,7 +70,8 @@ type Agent struct {
 	session   store.Session
 	instances map[string]*instance // what is known beyond the records, by UUID
 	fabric    fabricState
-	failures  map[string]int // in a row, by key
+	ports     map[string]*ports // of running instances
+	failures  map[string]int    // in a row, by key
 }
 
 // How often things are looked at that no event announces.
@@ -99,7 +103,7 @@ const (
 func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	a := &Agent{
 		Config: cfg, queue: reconcile.New(cfg.Clock), stopped: make(chan struct{}, 1),
-		instances: map[string]*instance{}, failures: map[string]int{},
+		instances: map[string]*instance{}, ports: map[string]*ports{}, failures: map[string]int{},
 	}
 	a.fabric.init()
 	if err := a.register(ctx); err != nil {

@@ -141,6 +141,7 @@ func (a *Agent) execute(ctx context.Context, i *spec.Instance, h lifecycle.Host,
 	case lifecycle.Settle:
 		return a.settle(ctx, i, h)
 	case lifecycle.Destroy:
+		a.closePorts(id)
 		return again, a.Hypervisor.Destroy(ctx, id)
 	case lifecycle.Remove:
 		return again, a.remove(ctx, id)
@@ -208,12 +209,18 @@ func (a *Agent) settle(ctx context.Context, i *spec.Instance, h lifecycle.Host) 
 		if ended {
 			s.Ended = cmpOr(h.Machine.Reason, i.Status.Ended, "the guest shut itself down")
 		}
+		if h.Machine.State.On() {
+			a.openPorts(ctx, i.UUID, s)
+		}
 		if h.Machine.State == driver.Stalled {
 			s.Wait = a.since(i, cmpOr(h.Machine.Reason, "room on the host's disk; the guest is stopped until then"))
 		}
 	})
 	if err != nil {
 		return 0, err
+	}
+	if !h.Machine.State.On() {
+		a.closePorts(i.UUID)
 	}
 	if power == spec.PowerOn {
 		a.queue.Add(keyConsole + i.UUID)

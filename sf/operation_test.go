@@ -1,0 +1,248 @@
+package sf_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shakenfist/cloud/driver/fake"
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/sftest"
+	"github.com/shakenfist/cloud/sf/spec"
+)
+
+func TestReboot(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	for _, hard := range []bool{false, true} {
+		op, err := c.Reboot(ctx, i.UUID, hard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if op, err = c.WaitOperation(ctx, op); err != nil || op.Status.State != spec.OperationDone {
+			t.Fatalf("hard %v: %+v, %v", hard, op, err)
+		}
+	}
+	if ops, err := c.Operations(ctx, i.UUID); err != nil || len(ops) != 2 || ops[0].Kind != spec.OpReboot || ops[1].Kind != spec.OpReset {
+		t.Errorf("%+v, %v", ops, err)
+	}
+	if _, err := c.SetPower(ctx, i.UUID, sf.PowerOff); err != nil {
+		t.Fatal(err)
+	}
+	off := func(i *sf.Instance) (bool, error) { return i.Status.Power == sf.PowerOff, nil }
+	if _, err := c.WaitInstance(ctx, i.UUID, off); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Reboot(ctx, i.UUID, true); !errors.Is(err, sf.ErrConflict) || !strings.Contains(err.Error(), "only one that is on can be rebooted") {
+		t.Errorf("rebooting one that is off: %v", err)
+	}
+}
+
+// Ended operations are forgotten beyond the last few.
+func TestOperationsAreBounded(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	for range 40 {
+		op, err := c.Reboot(ctx, i.UUID, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.WaitOperation(ctx, op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ops, err := c.Operations(ctx, i.UUID); err != nil || len(ops) > 17 {
+		t.Errorf("%d operations, %v", len(ops), err)
+	}
+}
+
+func snapshotOf(t *testing.T, c *cloud, id string, all bool) *sf.Snapshot {
+	t.Helper()
+	ctx := sftest.Context(t)
+	s, op, err := c.Snapshot(ctx, id, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitOperation(ctx, op); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = c.SnapshotByID(ctx, s.UUID); err != nil || s.Status.State != sf.StateCreated {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	return s
+}
+
+func TestSnapshot(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	want := small("one")
+	want.Disks = append(want.Disks, sf.Disk{SizeGB: 2}, sf.Disk{Base: "http://images/cd.iso"})
+	i := newInstance(t, c, want)
+	boot := snapshotOf(t, c, i.UUID, false)
+	all := snapshotOf(t, c, i.UUID, true)
+	if fmt.Sprint(boot.Devices, all.Devices) != "[vda] [vda vdc]" {
+		t.Errorf("devices %v and %v", boot.Devices, all.Devices)
+	}
+	list, err := c.InstanceSnapshots(ctx, i.UUID)
+	if err != nil || len(list) != 2 || list[0].UUID != boot.UUID {
+		t.Errorf("%+v, %v", list, err)
+	}
+	r, err := c.OpenSnapshot(ctx, all.UUID, "vdc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(r); err != nil || string(text) != "snapshot "+all.UUID+" of vdc" {
+		t.Errorf("%q, %v", text, err)
+	}
+	for device, class := range map[string]error{"vdb": sf.ErrNotFound, "": sf.ErrNotFound} {
+		if _, err := c.OpenSnapshot(ctx, all.UUID, device); !errors.Is(err, class) {
+			t.Errorf("device %q: %v", device, err)
+		}
+	}
+	deleteInstance(t, c, i.UUID)
+	if err := c.DeleteSnapshot(ctx, boot.UUID); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitSnapshotGone(ctx, boot.UUID); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := c.InstanceSnapshots(ctx, i.UUID); err != nil || len(list) != 1 {
+		t.Errorf("the other one should outlive its instance: %+v, %v", list, err)
+	}
+	c.ComeToRest(t)
+}
+
+func TestSnapshotOfStopped(t *testing.T) {
+	c := sftest.New(t)
+	i := newInstance(t, c, small("one"))
+	if err := c.Host.Shutdown(i.UUID); err != nil {
+		t.Fatal(err)
+	}
+	snapshotOf(t, c, i.UUID, false)
+}
+
+// A snapshot that fails says why and leaves nothing.
+func TestSnapshotFails(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	c.Host.Fault(fake.Fault{Method: "SnapshotJob", Nth: 2, Err: errors.New("input/output error")})
+	s, op, err := c.Snapshot(ctx, i.UUID, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = c.WaitOperation(ctx, op); !errors.Is(err, sf.ErrFailed) || !strings.Contains(err.Error(), "input/output error") {
+		t.Errorf("%v", err)
+	}
+	if s, err := c.SnapshotByID(ctx, s.UUID); err != nil || s.Status.State != sf.StateError || s.Status.Error == "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	c.ComeToRest(t)
+}
+
+func TestInstanceFromSnapshot(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	s := snapshotOf(t, c, newInstance(t, c, small("one")).UUID, false)
+	want := small("two")
+	want.Disks[0].Base = "snapshot:" + s.UUID
+	newInstance(t, c, want)
+	if err := c.CreateNamespace(ctx, "tenant"); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		namespace, base string
+		class           error
+		text            string
+	}{
+		{"tenant", "snapshot:" + s.UUID, sf.ErrNotFound, "disk 0: snapshot not found"},
+		{sf.System, "snapshot:nope", sf.ErrNotFound, "disk 0: snapshot not found"},
+		{sf.System, "snapshot:../../etc/passwd", sf.ErrNotFound, "disk 0: snapshot not found"},
+		{sf.System, "snapshot:" + s.UUID + "/vdz", sf.ErrNotFound, `no device "vdz", only vda`},
+	} {
+		want.Disks[0].Base = tc.base
+		if _, err := c.CreateInstance(ctx, tc.namespace, want); !errors.Is(err, tc.class) || !strings.Contains(err.Error(), tc.text) {
+			t.Errorf("%s in %s: %v", tc.base, tc.namespace, err)
+		}
+	}
+}
+
+func TestImages(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	if err := c.CacheImage(ctx, "http://images/b", nil); err != nil {
+		t.Fatal(err)
+	}
+	i := newInstance(t, c, small("one"))
+	list, err := c.Images(ctx)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for _, img := range list {
+		err := c.DeleteImage(ctx, img.ID)
+		if used := img.Users > 0; used != errors.Is(err, sf.ErrInUse) || !used && err != nil {
+			t.Errorf("%s with %d users: %v", img.Names, img.Users, err)
+		}
+	}
+	deleteInstance(t, c, i.UUID)
+	c.Host.Fill()
+	if err := c.DeleteImage(ctx, "nope"); !errors.Is(err, sf.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}
+
+// The raw ports lead to the console by telnet, the same ones after a restart of
+// the daemon, and are gone with the machine.
+func TestRawPorts(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	reopen := func(raw *sf.RawPorts) {
+		t.Helper()
+		if err := c.Cloud.Close(); err != nil {
+			t.Fatal(err)
+		}
+		node := *c.Config.Node
+		node.RawPorts = raw
+		c.Config.Node = &node
+		var err error
+		if c.Cloud, err = sf.Open(ctx, c.Config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reopen(&sf.RawPorts{})
+	i := newInstance(t, c, small("one"))
+	port := i.Status.ConsolePort
+	if port < 30000 || port > 50000 || i.Status.VDIPort == port {
+		t.Fatalf("ports %d and %d", port, i.Status.VDIPort)
+	}
+	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	greeting := make([]byte, 12)
+	if _, err := io.ReadFull(in, greeting); err != nil || greeting[0] != 255 {
+		t.Fatalf("% x, %v", greeting, err)
+	}
+	if _, err := conn.Write([]byte("who\xff\xfb\x01ami\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := in.ReadString('\n'); err != nil || !strings.HasSuffix(line, "whoami\n") {
+		t.Errorf("%q, %v", line, err)
+	}
+	reopen(&sf.RawPorts{})
+	eventually(t, "the same port", func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return true
+	})
+	deleteInstance(t, c, i.UUID)
+	if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+		conn.Close()
+		t.Error("the port outlives its instance")
+	}
+}
