@@ -10,12 +10,17 @@ import (
 )
 
 func TestSuite(t *testing.T) {
+	drivertest.Run(t, suiteConfig(func(h *fake.Hypervisor) driver.Hypervisor { return h }))
+}
+
+// suiteConfig is the suite over fake hosts, through what wrap makes of each handle.
+func suiteConfig(wrap func(*fake.Hypervisor) driver.Hypervisor) drivertest.Config {
 	var mu sync.Mutex
 	hosts := map[driver.Hypervisor]*fake.Host{}
 	open := func(host *fake.Host) driver.Hypervisor {
 		mu.Lock()
 		defer mu.Unlock()
-		h := host.Hypervisor()
+		h := wrap(host.Hypervisor())
 		hosts[h] = host
 		return h
 	}
@@ -29,7 +34,7 @@ func TestSuite(t *testing.T) {
 		s.Disks = []driver.Disk{{Device: "vda", Path: s.Dir + "/vda", Format: "qcow2", Bus: "virtio"}}
 		return s
 	}
-	drivertest.Run(t, drivertest.Config{
+	return drivertest.Config{
 		New: func(t *testing.T) driver.Hypervisor {
 			return open(fake.NewHost(fake.Config{Guest: func(driver.Spec) fake.Guest {
 				return fake.Guest{Commands: map[string]string{"poweroff\r": "shutdown", "reboot\r": "reset"}}
@@ -44,5 +49,5 @@ func TestSuite(t *testing.T) {
 			}
 		},
 		Guest: &drivertest.Guest{Spec: machine, Prompt: "login:", PowerOff: "poweroff\r", Restart: "reboot\r"},
-	})
+	}
 }

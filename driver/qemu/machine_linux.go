@@ -3,8 +3,6 @@ package qemu
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/shakenfist/cloud/driver"
@@ -49,47 +47,6 @@ func (m *machine) acquire(ctx context.Context) error {
 }
 
 func (m *machine) release() { <-m.op }
-
-// define writes a new definition, or compares with the one there is. again says
-// that the machine was destroyed meanwhile.
-func (m *machine) define(spec driver.Spec, made bool) (again bool, err error) {
-	m.mu.Lock()
-	def, undefined := m.def, m.undefined
-	m.mu.Unlock()
-	switch {
-	case !undefined && !def.Spec.Equal(spec):
-		return false, driver.ErrExists
-	case !undefined:
-		return false, nil
-	case !made:
-		return true, nil
-	}
-	defer func() {
-		if err != nil {
-			m.h.reg.remove(m.id)
-			m.h.forget(m)
-			if def.MadeDir {
-				os.Remove(spec.Dir)
-			}
-		}
-	}()
-	if _, err := os.Stat(spec.Dir); err != nil {
-		def.MadeDir = true
-	}
-	if err := os.MkdirAll(filepath.Dir(spec.Dir), 0o755); err != nil {
-		return false, noSpace(err)
-	}
-	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
-		return false, noSpace(err)
-	}
-	if err := m.h.reg.create(def); err != nil {
-		return false, noSpace(err)
-	}
-	m.mu.Lock()
-	m.def, m.undefined = def, false
-	m.mu.Unlock()
-	return false, m.change(true, func(r *record) { r.State = driver.Defined })
-}
 
 // change edits the record, writes it and tells the world if the state changed.
 // durable also survives a power failure.
