@@ -512,6 +512,27 @@ func TestRecheck(t *testing.T) {
 	mustFetch(t, c, web.URL+"/i", two)
 }
 
+func TestThrottle(t *testing.T) {
+	config := testConfig()
+	now := time.Unix(0, 0)
+	config.Now = func() time.Time { return now }
+	var got []driver.Progress
+	report := newTestCache(t, config).throttle(func(p driver.Progress) { got = append(got, p) })
+	report(driver.Progress{Stage: "resolving"})
+	for n := range int64(1001) {
+		report(driver.Progress{Stage: "downloading", Done: n, Total: 1000})
+		now = now.Add(time.Millisecond)
+	}
+	report(driver.Progress{Stage: "downloading", Done: 1000, Total: 1000})
+	var done []int64
+	for _, p := range got {
+		done = append(done, p.Done)
+	}
+	if want := []int64{0, 0, 250, 500, 750, 1000}; !slices.Equal(done, want) {
+		t.Errorf("%v, want %v", done, want)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	web, c := newWeb(t), newTestCache(t, testConfig())
 	web.put("/i", rawImage(4096))

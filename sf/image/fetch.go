@@ -214,14 +214,15 @@ func (c *Cache) throttle(report func(driver.Progress)) func(driver.Progress) {
 		return func(driver.Progress) {}
 	}
 	var mu sync.Mutex
-	var stage string
-	var last time.Time
+	var last driver.Progress
+	var at time.Time
 	return func(p driver.Progress) {
 		mu.Lock()
 		now := c.config.Now()
-		pass := p.Stage != stage || now.Sub(last) >= 250*time.Millisecond || p.Total > 0 && p.Done == p.Total
+		end := p.Total > 0 && p.Done == p.Total
+		pass := p != last && (end || p.Stage != last.Stage || now.Sub(at) >= 250*time.Millisecond)
 		if pass {
-			stage, last = p.Stage, now
+			last, at = p, now
 		}
 		mu.Unlock()
 		if pass {
