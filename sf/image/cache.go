@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -75,6 +76,9 @@ const (
 // NewCache opens the cache in dir, which is created if need be, and removes what
 // a crash left half done. Unfinished downloads stay and are resumed.
 func NewCache(dir string, c CacheConfig) (*Cache, error) {
+	if c.Source == nil {
+		return nil, errors.New("image cache: no source")
+	}
 	c.setDefaults()
 	dir, err := filepath.Abs(dir)
 	if err != nil {

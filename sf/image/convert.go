@@ -12,7 +12,7 @@ import (
 
 // Limits of the converter, which reads a stranger's bytes.
 const (
-	convertMemory = 1 << 30 // address space, bytes
+	convertMemory = 2 << 30 // address space, bytes: stacks of up to 64 threads and tables
 	convertCPU    = 30 * 60 // seconds
 )
 
@@ -28,21 +28,37 @@ func (c *Cache) convert(ctx context.Context, format, from, to string) error {
 				ErrFormat, strings.ToUpper(format))
 		}
 	}
+	limit, err := c.outputLimit()
+	if err != nil {
+		return err
+	}
 	cmd := exec.CommandContext(ctx, program, "convert", "-f", format, "-O", "qcow2", from, to)
 	cmd.Dir = filepath.Dir(to)
 	cmd.Env = []string{"LC_ALL=C", "TMPDIR=" + cmd.Dir}
 	var text bytes.Buffer
 	cmd.Stderr = &text
-	if err := runLimited(cmd, c.config.MaxImage); err != nil {
+	if err := runLimited(cmd, limit); err != nil {
 		os.Remove(to)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		}
-		if rerr := c.room(0); rerr != nil {
-			return rerr
+		case outputExceeded(err, text.String()) && limit == c.config.MaxImage:
+			return fmt.Errorf("%w: more than %s when converted", ErrTooLarge, bytesText(limit))
+		case outputExceeded(err, text.String()):
+			return &spaceError{need: limit, text: fmt.Sprintf("converted it needs more than %s in %s", bytesText(limit), c.dir)}
 		}
 		said := strings.ReplaceAll(strings.TrimSpace(text.String()), c.dir+string(filepath.Separator), "")
 		return fmt.Errorf("%w: qemu-img cannot convert it from %s: %w: %.300s", ErrFormat, format, err, said)
 	}
 	return nil
+}
+
+// outputLimit is how large the converted file may become: MaxImage, or what the
+// file system can spare.
+func (c *Cache) outputLimit() (int64, error) {
+	if err := c.room(0); err != nil {
+		return 0, err
+	}
+	_, free, err := fileSystem(c.dir)
+	return min(c.config.MaxImage, free-c.config.Reserve), err
 }

@@ -1,12 +1,25 @@
 package image
 
 import (
+	"errors"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
+
+// outputExceeded reports whether a command ended because its output was too large.
+func outputExceeded(err error, said string) bool {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGXFSZ {
+			return true
+		}
+	}
+	return strings.Contains(said, unix.EFBIG.Error()) || strings.Contains(said, "File too large")
+}
 
 // runLimited runs a command with limits on its address space, its processor time
 // and the size of the files it writes. The limits are set as soon as the process

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -12,6 +13,24 @@ import (
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/sf/sftest/need"
 )
+
+// foreign is a disk as a VMDK whose data is compressed.
+func foreign(t *testing.T, disk []byte) []byte {
+	dir := t.TempDir()
+	raw, out := filepath.Join(dir, "raw"), filepath.Join(dir, "vmdk")
+	if err := os.WriteFile(raw, disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(need.Program(t, "qemu-img", "qemu-utils"), "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, out)
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s", b)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
 
 // A disk that is really full: the errors say so with figures, nothing half made
 // is left, and evicting an unused image makes room.
@@ -54,6 +73,9 @@ func TestFullDisk(t *testing.T) {
 	web.put("/packed", pipe(t, bytes.Repeat(random[:1<<20], 16), "xz", "xz-utils", "-c"))
 	_, err = l.Fetch(t.Context(), trusted(web.URL+"/packed"), nil)
 	full("unpacking", err, "free")
+	web.put("/foreign", foreign(t, bytes.Repeat([]byte("all work and no play "), 16<<20/21+1)[:16<<20]))
+	_, err = l.Fetch(t.Context(), trusted(web.URL+"/foreign"), nil)
+	full("converting", err, "converted it needs more than")
 	if all, _ := c.List(); len(all) > 0 {
 		t.Errorf("visible: %v", all)
 	}

@@ -41,6 +41,9 @@ var _ driver.Volumes = (*Local)(nil)
 
 // NewLocal opens the volumes below dir, which is created if need be.
 func NewLocal(dir string, c LocalConfig) (*Local, error) {
+	if c.Cache == nil {
+		return nil, errors.New("volumes: no image cache")
+	}
 	if err := (qcow2.Options{Size: sector, ClusterSize: c.ClusterSize}).Validate(); err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)
 	}

@@ -196,7 +196,7 @@ func TestConvert(t *testing.T) {
 		config.MaxImage = 3 << 20
 		c := newTestCache(t, config)
 		err := c.convert(t.Context(), "raw", source, filepath.Join(t.TempDir(), "out"))
-		if !errors.Is(err, ErrFormat) {
+		if !errors.Is(err, ErrTooLarge) {
 			t.Errorf("4 MiB of data in a file of at most 3: %v", err)
 		}
 	})
