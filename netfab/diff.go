@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// Diff decides how to get from have to want: first what must go, then the
-// outside, then network by network (sorted by ID) base, ports, gateway and
-// remotes. want must be in the form that Normalize gives. Equal fabrics need no
-// steps. Diff is a pure function and changes neither argument.
+// Diff decides how to get from have to want: first what must go, in every
+// network, so that what one has had another can have; then the outside; then
+// network by network (sorted by ID) base, ports, gateway and remotes. want must
+// be in the form that Normalize gives. Equal fabrics need no steps. Diff is a
+// pure function and changes neither argument.
 func Diff(want Desired, have Observed) []Step {
 	var steps []Step
 	for _, stray := range have.Stray {
@@ -27,7 +28,7 @@ func Diff(want Desired, have Observed) []Step {
 		}
 		existing[n.ID] = n
 	}
-	steps = append(steps, diffOutside(want.Outside, have)...)
+	var later []Step
 	for i := range want.Networks {
 		d := differ{want: &want.Networks[i], host: want}
 		old, ok := existing[d.want.ID]
@@ -35,13 +36,15 @@ func Diff(want Desired, have Observed) []Step {
 		d.ports(old.Ports)
 		d.gateway(old, have.Outside)
 		d.remotes(old.Remote)
-		steps = append(steps, d.steps...)
+		steps = append(steps, d.first...)
+		later = append(later, d.then...)
 	}
-	return steps
+	steps = append(steps, diffOutside(want.Outside, have)...)
+	return append(steps, later...)
 }
 
-// diffOutside makes the outside first: routers need its bridge. It goes last in
-// life only when no network is left that could use it, which Normalize ensures.
+// diffOutside makes the outside before routers, which need its bridge, and after
+// those that are gone.
 func diffOutside(want Outside, have Observed) []Step {
 	switch {
 	case !want.Prefix.IsValid() && (have.Outside.Prefix.IsValid() || len(have.OutsideDamaged) > 0):
@@ -52,16 +55,19 @@ func diffOutside(want Outside, have Observed) []Step {
 	return nil
 }
 
-// differ collects the steps of one network.
+// differ collects the steps of one network: what goes and what comes.
 type differ struct {
-	want  *Network
-	host  Desired
-	steps []Step
+	want        *Network
+	host        Desired
+	first, then []Step
 }
 
-func (d *differ) add(s Step) {
+func (d *differ) del(s Step) { d.first = append(d.first, d.of(s)) }
+func (d *differ) add(s Step) { d.then = append(d.then, d.of(s)) }
+
+func (d *differ) of(s Step) Step {
 	s.Network, s.VNI, s.Want = d.want.ID, d.want.VNI, d.want
-	d.steps = append(d.steps, s)
+	return s
 }
 
 func (d *differ) base(old Network, exists bool, have Observed) {
@@ -85,22 +91,18 @@ func (d *differ) ports(old []Port) {
 	for _, p := range old {
 		byID[p.ID] = p
 	}
-	var set, made []Step
 	for _, p := range d.want.Ports {
 		was, ok := byID[p.ID]
 		delete(byID, p.ID)
 		switch {
 		case !ok:
-			made = append(made, Step{Op: PortAdd, Port: p})
+			d.add(Step{Op: PortAdd, Port: p})
 		case was != p:
-			set = append(set, Step{Op: PortSet, Port: p})
+			d.add(Step{Op: PortSet, Port: p})
 		}
 	}
 	for _, p := range sortedValues(byID) {
-		d.add(Step{Op: PortDel, Port: p})
-	}
-	for _, s := range append(set, made...) {
-		d.add(s)
+		d.del(Step{Op: PortDel, Port: p})
 	}
 }
 
@@ -108,7 +110,7 @@ func (d *differ) gateway(was Network, outside Outside) {
 	w, old := d.want.Gateway, was.Gateway
 	if w == nil {
 		if old != nil {
-			d.add(Step{Op: GatewayDel})
+			d.del(Step{Op: GatewayDel})
 		}
 		return
 	}
@@ -126,9 +128,8 @@ func (d *differ) gateway(was Network, outside Outside) {
 		}
 		made = append(made, Step{Op: FloatAdd, Floating: f})
 	}
-	// What goes, goes before what comes: an address may move between guests.
 	for _, f := range sortedValues(have) {
-		d.add(Step{Op: FloatDel, Floating: f})
+		d.del(Step{Op: FloatDel, Floating: f})
 	}
 	moved := was.Prefix != d.want.Prefix || was.Router != d.want.Router || outside != d.host.Outside
 	if old == nil || old.Addr != w.Addr || old.NAT != w.NAT || moved {
@@ -144,19 +145,15 @@ func (d *differ) remotes(old []Remote) {
 	for _, r := range old {
 		have[r.MAC] = r
 	}
-	var made []Step
 	for _, r := range d.want.Remote {
 		if have[r.MAC] == r {
 			delete(have, r.MAC)
 			continue
 		}
-		made = append(made, Step{Op: RemoteAdd, Remote: r})
+		d.add(Step{Op: RemoteAdd, Remote: r})
 	}
 	for _, r := range sortedValues(have) {
-		d.add(Step{Op: RemoteDel, Remote: r})
-	}
-	for _, s := range made {
-		d.add(s)
+		d.del(Step{Op: RemoteDel, Remote: r})
 	}
 }
 

@@ -172,7 +172,17 @@ func (v *view) whole(l rt.Link, p netfab.Port, macs, addrs []nft.Element) bool {
 	}
 	return l.Up && l.Group == linkGroup && l.MTU == v.network.MTU &&
 		l.Master == v.links[bridgeName].Index && l.Port != nil && *l.Port == rt.Port{} &&
-		slices.Contains(v.fdb, rt.FDB{Link: l.Index, MAC: [6]byte(mac(p.MAC))})
+		slices.Equal(v.behind(l.Index), []rt.FDB{{Link: l.Index, MAC: [6]byte(mac(p.MAC))}})
+}
+
+// behind returns the bridge's entries of a port.
+func (v *view) behind(port uint32) (entries []rt.FDB) {
+	for _, e := range v.fdb {
+		if e.Link == port && !e.Self {
+			entries = append(entries, e)
+		}
+	}
+	return entries
 }
 
 // gateway reads the router. One that is not whole is reported without its

@@ -146,9 +146,11 @@ func (a *apply) delGateway(r *room, n *netfab.Network) error {
 	if err != nil {
 		return err
 	}
-	bridge := links[bridgeName].Index
-	todo := append(onlyAddrs(bridge, addrs[bridge]), rt.DelLink(outName),
-		rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n)}))
+	todo := []rt.Request{rt.DelLink(outName)}
+	if bridge := links[bridgeName].Index; bridge != 0 { // else a step that follows makes it
+		todo = append(todo, rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n)}))
+		todo = append(todo, onlyAddrs(bridge, addrs[bridge])...)
+	}
 	if err := r.links("delete "+outName, todo...); err != nil {
 		return err
 	}

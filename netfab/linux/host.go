@@ -5,6 +5,7 @@ package linux
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -105,7 +106,7 @@ func (a *apply) setOutside(o netfab.Outside) error {
 	if err := conn.Build(table); err != nil {
 		return err
 	}
-	floats, err := conn.Match(table, floatSet, floatKeys(a.want))
+	floats, err := conn.Match(table, floatSet, floatKeys(a.remaining()))
 	if err != nil {
 		return err
 	}
@@ -207,10 +208,22 @@ func (a *apply) delOutside() error {
 	return conn.Delete(nftables.TableFamilyINet, a.names.table())
 }
 
-// floatKeys are the elements of floatSet for a whole fabric.
-func floatKeys(want netfab.Desired) []nft.Element {
+// remaining are the networks wanted, and those that are left as they are because
+// what is wanted of them cannot be.
+func (a *apply) remaining() []netfab.Network {
+	networks := slices.Clone(a.want.Networks)
+	for id, k := range a.known {
+		if !slices.ContainsFunc(networks, func(n netfab.Network) bool { return n.ID == id }) {
+			networks = append(networks, k.network)
+		}
+	}
+	return networks
+}
+
+// floatKeys are the elements of floatSet for some networks.
+func floatKeys(networks []netfab.Network) []nft.Element {
 	var keys []nft.Element
-	for _, n := range want.Networks {
+	for _, n := range networks {
 		if n.Gateway == nil {
 			continue
 		}

@@ -124,6 +124,9 @@ func (a *apply) observeHost(o *netfab.Observed) error {
 			return err
 		}
 		o.Stray = append(o.Stray, strays...)
+		if err := a.examineFloats(o.Networks); err != nil {
+			return err
+		}
 		a.outside.since = a.now()
 	}
 	o.Outside = a.outside.is
@@ -199,6 +202,23 @@ func (a *apply) examineOutside() error {
 		}
 		return err
 	})
+}
+
+// examineFloats compares the floating addresses that the world may reach with
+// those that networks have.
+func (a *apply) examineFloats(networks []netfab.Network) error {
+	if !a.outside.is.Prefix.IsValid() {
+		return nil
+	}
+	conn, err := a.hostNFT()
+	if err != nil {
+		return err
+	}
+	change, err := conn.Match(hostTable(a.names, a.outside.is), floatSet, floatKeys(networks))
+	if err == nil && len(change.Add)+len(change.Del) > 0 {
+		a.outside.damage = append(a.outside.damage, "other floating addresses are admitted than networks have")
+	}
+	return err
 }
 
 // strayDevices finds routers' outer legs without a network.

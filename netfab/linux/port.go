@@ -30,11 +30,30 @@ func (r *room) setPort(n *netfab.Network, p netfab.Port) error {
 	if err := r.allow(n, p); err != nil {
 		return err
 	}
-	return r.links("set tap "+name,
+	stale, err := r.stale(tap.Index, [6]byte(mac(p.MAC)))
+	if err != nil {
+		return err
+	}
+	return r.links("set tap "+name, append(stale,
 		rt.SetLink(rt.Link{Index: tap.Index, Name: name, MAC: tapMAC(p), MTU: n.MTU, Up: true,
 			Master: links[bridgeName].Index, Group: linkGroup, Alias: portAlias(p)}),
 		rt.SetLink(rt.Link{Index: tap.Index, Name: name, Port: &rt.Port{}}),
-		rt.AddFDB(rt.FDB{Link: tap.Index, MAC: [6]byte(mac(p.MAC))}))
+		rt.AddFDB(rt.FDB{Link: tap.Index, MAC: [6]byte(mac(p.MAC))}))...)
+}
+
+// stale forgets what other MACs were behind a port before.
+func (r *room) stale(port uint32, mac [6]byte) ([]rt.Request, error) {
+	entries, err := r.rt.FDBs()
+	if err != nil {
+		return nil, err
+	}
+	var todo []rt.Request
+	for _, e := range entries {
+		if e.Link == port && !e.Self && e.MAC != mac {
+			todo = append(todo, rt.DelFDB(e))
+		}
+	}
+	return todo, nil
 }
 
 // allow makes the filter let through from a port what is the port's own, and

@@ -86,6 +86,9 @@ func states(underlay netip.Addr) []state {
 			n.Gateway.Floating = []netfab.Floating{float(201, n.Ports[0])}
 			return n
 		}())},
+		{"and back", desired(with(func(n *netfab.Network) {
+			n.Gateway.Floating = []netfab.Floating{float(201, n.Ports[0])}
+		}), Network(2, 1))},
 		{"no NAT", desired(with(func(n *netfab.Network) { n.Gateway.NAT = false }))},
 		{"another outside address", desired(with(func(n *netfab.Network) {
 			n.Gateway.Addr = netip.MustParseAddr("192.168.77.199")
