@@ -109,7 +109,7 @@ func (d details) head(disks, video []field) []field {
 	out := []field{{"uuid", d.UUID}, {"name", d.Name}, {"namespace", d.Namespace}, {"cpus", d.CPUs}, {"memory", d.MemoryMiB}}
 	out = append(append(out, disks...), video...)
 	out = append(out, field{"node", orNone(d.Node)}, field{"power state", d.Status.Power}, field{"state", d.Status.State},
-		field{"console port", 0}, field{"vdi port", 0}) // consoles are reached through the API
+		field{"console port", d.Status.ConsolePort}, field{"vdi port", d.Status.VDIPort})
 	return append(out, trouble(d.Status.Error, d.Status.Wait)...)
 }
 
@@ -165,7 +165,7 @@ func (d details) object() object {
 	}
 	return withTrouble(object{
 		"uuid": d.UUID, "name": d.Name, "namespace": d.Namespace, "cpus": d.CPUs, "memory": d.MemoryMiB, "disk_spec": disks,
-		"video": object{"model": d.Video.Model, "memory": d.Video.MemoryKiB}, "node": orNone(d.Node), "console_port": 0, "vdi_port": 0,
+		"video": object{"model": d.Video.Model, "memory": d.Video.MemoryKiB}, "node": orNone(d.Node), "console_port": d.Status.ConsolePort, "vdi_port": d.Status.VDIPort,
 		"ssh_key": orNone(d.SSHKey), "user_data": d.userData(), "power_state": d.Status.Power, "state": d.Status.State,
 		"network_interfaces": nics, "metadata": d.metadata,
 	}, d.Status.Error, d.Status.Wait)

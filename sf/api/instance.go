@@ -17,20 +17,31 @@ func (q *request) listInstances() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	b.WriteByte('[')
+	records := make([][]byte, len(list))
 	for n, i := range list {
 		record, err := q.encodeInstance(i)
 		if err != nil {
 			return nil, err
 		}
-		if n > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(bytes.TrimSuffix(record, []byte("\n")))
+		records[n] = bytes.TrimSuffix(record, []byte("\n"))
 	}
-	b.WriteString("]\n")
-	return raw(b.Bytes()), nil
+	return joined(records), nil
+}
+
+// joined makes a JSON list of encoded records.
+func joined(records [][]byte) raw {
+	size := len("[]\n") + len(records)
+	for _, r := range records {
+		size += len(r)
+	}
+	list := append(make(raw, 0, size), '[')
+	for n, r := range records {
+		if n > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, r...)
+	}
+	return append(list, "]\n"...)
 }
 
 func (q *request) getInstance() (any, error) { return q.encodeInstance(q.instance) }

@@ -54,9 +54,9 @@ type instanceWire struct {
 	DiskSpec           []diskWire   `json:"disk_spec"`
 	SSHKey             *string      `json:"ssh_key"`
 	Node               string       `json:"node"`
-	ConsolePort        int          `json:"console_port"` // always 0: consoles are reached through the API
-	VDIPort            int          `json:"vdi_port"`     // always 0
-	UserData           *string      `json:"user_data"`    // base64
+	ConsolePort        int          `json:"console_port"` // raw, 0 where the node opens none
+	VDIPort            int          `json:"vdi_port"`
+	UserData           *string      `json:"user_data"` // base64
 	BlockDevices       *devicesWire `json:"block_devices"`
 	State              spec.State   `json:"state"`
 	StateUpdated       seconds      `json:"state_updated"`
@@ -194,6 +194,7 @@ func wireInstance(i *spec.Instance, userData []byte) *instanceWire {
 	w := &instanceWire{
 		UUID: i.UUID, Name: i.Name, CPUs: i.CPUs, Memory: i.MemoryMiB,
 		DiskSpec: make([]diskWire, 0, len(i.Disks)), SSHKey: orNull(i.SSHKey), Node: i.Node,
+		ConsolePort: i.Status.ConsolePort, VDIPort: i.Status.VDIPort,
 		BlockDevices: wireDevices(i.Status.Volumes), State: oldState(i.Status.State), StateUpdated: at(i.Status.Since),
 		Namespace: i.Namespace, PowerState: string(i.Status.Power), PowerStatePrevious: string(i.Status.PowerBefore),
 		PowerStateUpdated: since(i.Status.PowerSince), Video: wireVideo(i.Video),

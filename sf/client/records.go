@@ -76,6 +76,8 @@ type instanceRecord struct {
 	DiskSpec     []diskSpec  `json:"disk_spec"`
 	SSHKey       string      `json:"ssh_key"`
 	Node         string      `json:"node"`
+	ConsolePort  int         `json:"console_port"`
+	VDIPort      int         `json:"vdi_port"`
 	UserData     string      `json:"user_data"`
 	BlockDevices *deviceList `json:"block_devices"`
 	State        spec.State  `json:"state"`
@@ -132,6 +134,7 @@ func (r *instanceRecord) instance() *spec.Instance {
 			State: r.state(r.State), Since: r.StateUpdated.time(), Error: r.Error, Wait: r.Wait,
 			Power: spec.PowerState(r.PowerState), PowerBefore: spec.PowerState(r.PowerBefore), PowerSince: r.PowerUpdated.time(),
 			Generation: r.Power.Answered, Ended: r.Power.Ended, Boot: r.Boot,
+			ConsolePort: r.ConsolePort, VDIPort: r.VDIPort,
 		},
 	}
 	i.UserData, _ = base64.StdEncoding.DecodeString(r.UserData) // servers of 0.2 take anything
