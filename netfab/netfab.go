@@ -77,7 +77,8 @@ type Port struct {
 	Addr netip.Addr // the only source address let through; not valid for a NIC without one
 }
 
-// Remote is a guest's NIC on another host.
+// Remote is a guest's NIC on another host, or the network's router (its MAC and
+// its Addr) where that is on another host.
 type Remote struct {
 	MAC  string
 	Addr netip.Addr

@@ -225,6 +225,14 @@ func normalRemotes(remotes []Remote, m *members, underlay netip.Addr) ([]Remote,
 		case r.VTEP == underlay:
 			return nil, invalidf("%s: VTEP %v is this host's own", who, r.VTEP)
 		}
+		if isRouter(r, m.network) { // once: from now on its place is taken
+			r.MAC = m.network.Router.MAC
+			if err := m.take("router", who); err != nil {
+				return nil, err
+			}
+			out = append(out, r)
+			continue
+		}
 		mac, err := m.member(who, r.MAC, r.Addr, false)
 		if err != nil {
 			return nil, err
@@ -234,6 +242,12 @@ func normalRemotes(remotes []Remote, m *members, underlay netip.Addr) ([]Remote,
 	}
 	slices.SortFunc(out, func(a, b Remote) int { return cmp.Compare(a.MAC, b.MAC) })
 	return out, nil
+}
+
+// isRouter tells whether a remote is the network's router on another host.
+func isRouter(r Remote, n Network) bool {
+	mac, err := normalMAC(r.MAC)
+	return err == nil && n.Gateway == nil && mac == n.Router.MAC && r.Addr == n.Router.Addr
 }
 
 // normalGateway checks the outside half; that no two networks want the same
