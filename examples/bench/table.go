@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// figure is one value of one benchmark.
+type figure struct {
+	name  string // without "Benchmark" and the number of processors
+	unit  string
+	value float64
+}
+
+var procs = regexp.MustCompile(`-\d+$`)
+
+// parse reads benchmark lines: a name, a count, and pairs of value and unit.
+func parse(text []byte) (figures []figure, err error) {
+	s := bufio.NewScanner(bytes.NewReader(text))
+	for s.Scan() {
+		f := strings.Fields(s.Text())
+		if len(f) < 4 || !strings.HasPrefix(f[0], "Benchmark") {
+			continue
+		}
+		name := procs.ReplaceAllString(strings.TrimPrefix(f[0], "Benchmark"), "")
+		for i := 2; i+1 < len(f); i += 2 {
+			v, err := strconv.ParseFloat(f[i], 64)
+			if err != nil {
+				break // not a benchmark's line after all
+			}
+			figures = append(figures, figure{name, f[i+1], v})
+		}
+	}
+	return figures, s.Err()
+}
+
+// value finds a figure.
+func value(figures []figure, name, unit string) (float64, bool) {
+	for _, f := range figures {
+		if f.name == name && f.unit == unit {
+			return f.value, true
+		}
+	}
+	return 0, false
+}
+
+// Figures of Shaken Fist 0.2.6 as it shells out to do these things, measured once
+// on a machine like the ones this project is developed on; docs/design.md says how.
+const (
+	seedCreate        = 1213e6 // ns, image cached
+	seedDelete        = 564e6
+	seedNetworkCreate = 623e6
+	seedNetworkDelete = 310e6
+	seedGet           = 280  // requests/s on two cores
+	seedList          = 40   // requests/s on two cores, 1000 records
+	seedMemory        = 1372 // MB resident, all its processes
+)
+
+// table prints what was measured beside what it is compared with.
+func table(w io.Writer, figures []figure) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "what\there\tbeside\tratio\tgoal")
+	row := func(what, here, beside, ratio, goal string) {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", what, here, beside, ratio, goal)
+	}
+	ms := func(ns float64) string { return fmt.Sprintf("%.1f ms", ns/1e6) }
+	times := func(r float64) string { return fmt.Sprintf("%.1f x", r) }
+
+	if v, ok := value(figures, "System/create-instance", "ns/op"); ok {
+		row("create an instance, until it runs", ms(v), ms(seedCreate)+" the seed (*)", times(seedCreate/v), "")
+		if bare, ok := value(figures, "StartBare", "ns/op"); ok {
+			row("  beyond bare QEMU", ms(v-bare), ms(bare)+" bare QEMU", times(v/bare), "< 50 ms more")
+		}
+	}
+	against := func(name, what string, seed float64, goal string) {
+		if v, ok := value(figures, name, "ns/op"); ok {
+			row(what, ms(v), ms(seed)+" the seed (*)", times(seed/v), goal)
+		}
+	}
+	against("System/delete-instance", "delete a running instance", seedDelete, "< 100 ms")
+	against("System/create-network", "create a network, NAT and DHCP", seedNetworkCreate, "< 15 ms")
+	against("System/delete-network", "delete it", seedNetworkDelete, "< 60 ms")
+	rate := func(name, what string, seed float64, goal string) {
+		if v, ok := value(figures, name, "requests/s"); ok {
+			row(what, fmt.Sprintf("%.0f/s", v), fmt.Sprintf("%.0f/s the seed on two (*)", seed), times(v/seed), goal)
+		}
+	}
+	rate("System/get-instance", "GET an instance, one core", seedGet, "> 20000/s")
+	rate("System/list-1000", "GET a list of 1000, one core", seedList, "> 200/s")
+	if v, ok := value(figures, "System/idle-daemon", "rss-bytes"); ok {
+		row("memory of an idle daemon", fmt.Sprintf("%.0f MB", v/1e6), fmt.Sprintf("%d MB the seed (*)", seedMemory), times(seedMemory*1e6/v), "< 40 MB")
+	}
+	for _, clients := range []string{"250", "20000"} {
+		goal := map[string]string{"250": "> 3 x", "20000": "> 8 x"}[clients]
+		for _, flight := range []string{"1", "16", "64"} {
+			for _, kind := range []string{"lean", "usual"} {
+				name := fmt.Sprintf("VersusDnsmasq/clients=%s/dnsmasq=%s/inflight=%s", clients, kind, flight)
+				ours, ok1 := value(figures, name, "dhcpd/s")
+				theirs, ok2 := value(figures, name, "dnsmasq/s")
+				if r, ok := value(figures, name, "ratio"); ok && ok1 && ok2 {
+					row(fmt.Sprintf("DHCP exchanges, %s clients, %s in flight", clients, flight),
+						fmt.Sprintf("%.0f/s", ours), fmt.Sprintf("%.0f/s dnsmasq, %s", theirs, kind), times(r), goal)
+				}
+			}
+		}
+	}
+	pair := func(what, ours, theirs, other, goal string) {
+		a, ok1 := value(figures, ours, "ns/op")
+		b, ok2 := value(figures, theirs, "ns/op")
+		if ok1 && ok2 {
+			row(what, fmt.Sprintf("%.2f ms", a/1e6), fmt.Sprintf("%.2f ms %s", b/1e6, other), times(b/a), goal)
+		}
+	}
+	for _, size := range []string{"1KiB", "64KiB", "1MiB"} {
+		pair("config drive, "+size+" of user data", "Drive/by=configdrive/user="+size, "Drive/by=genisoimage/user="+size, "genisoimage", "> 8 x")
+	}
+	pair("qcow2 overlay", "CreateOverlay", "CreateOverlayQemuImg", "qemu-img create", "> 20 x")
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "(*) measured once, on another machine of this kind; everything else in this run")
+	return err
+}
