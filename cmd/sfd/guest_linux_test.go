@@ -232,7 +232,7 @@ func checkEnd(t *testing.T, ctx context.Context, l *lab) {
 	if _, err := l.client.DeleteNetworks(ctx, ""); err != nil {
 		t.Fatal(err)
 	}
-	l.left(t, nil, 0)
+	l.left(t, nil, 0, 0)
 	l.stop()
 	cmd := l.command("--cleanup")
 	if err := in(l.machine, cmd.Start); err != nil {

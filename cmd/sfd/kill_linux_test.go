@@ -57,17 +57,19 @@ type witness struct {
 	pid      int
 	bootID   string
 	uptime   float64
-	networks int // its own
+	network  string // that it is on, by UUID
+	networks int    // its own
 }
 
 func newWitness(l *lab, ctx context.Context) *witness {
 	l.Helper()
-	made, err := l.client.CreateInstance(ctx, "", l.spec("witness", spec.InterfaceSpec{Network: l.network(ctx, "old").UUID}))
+	network := l.network(ctx, "old").UUID
+	made, err := l.client.CreateInstance(ctx, "", l.spec("witness", spec.InterfaceSpec{Network: network}))
 	if err != nil {
 		l.Fatal(err)
 	}
 	l.booted(ctx, made.UUID)
-	w := &witness{l: l, id: made.UUID, pid: l.machines()[made.UUID], networks: 1}
+	w := &witness{l: l, id: made.UUID, pid: l.machines()[made.UUID], network: network, networks: 1}
 	c := l.console(ctx, w.id)
 	w.bootID, w.uptime = w.ask(ctx, c)
 	return w
@@ -141,7 +143,7 @@ func wait(chance *rand.Rand, longest time.Duration) {
 	time.Sleep(time.Duration(u * u * float64(longest))) // the moment is what the test is about
 }
 
-// create makes a network and an instance on it, with a crash somewhere on the way.
+// create makes a network and an instance on it and on the witness's, with a crash somewhere on the way.
 func (k *killer) create(ctx context.Context, l *lab, chance *rand.Rand, w *witness) {
 	l.Helper()
 	k.round++
@@ -153,7 +155,7 @@ func (k *killer) create(ctx context.Context, l *lab, chance *rand.Rand, w *witne
 			return err
 		}
 		k.network = n.UUID
-		i, err := l.client.CreateInstance(ctx, "", l.spec(name, spec.InterfaceSpec{Network: n.UUID}))
+		i, err := l.client.CreateInstance(ctx, "", l.spec(name, spec.InterfaceSpec{Network: n.UUID}, spec.InterfaceSpec{Network: w.network}))
 		if err == nil {
 			k.instance = i.UUID
 		}
@@ -168,19 +170,19 @@ func (k *killer) create(ctx context.Context, l *lab, chance *rand.Rand, w *witne
 			l.Fatalf("round %d: %v", k.round, err)
 		}
 	}
-	want := []string{w.id}
+	want, ports := []string{w.id}, 1
 	if k.instance != "" {
 		i, err := l.client.WaitInstance(ctx, k.instance, client.InstanceCreated)
 		if err != nil || i.Status.Power != spec.PowerOn {
 			l.Fatalf("round %d: %+v, %v", k.round, i.Status, err)
 		}
-		want = append(want, k.instance)
+		want, ports = append(want, k.instance), 3
 	}
 	networks := w.networks
 	if k.network != "" {
 		networks++
 	}
-	l.left(l.T, want, networks)
+	l.left(l.T, want, networks, ports)
 }
 
 // find looks for what was made though its acknowledgement was lost; what was
@@ -235,7 +237,7 @@ func (k *killer) delete(ctx context.Context, l *lab, chance *rand.Rand, w *witne
 	if err := erase(); err != nil {
 		l.Fatalf("round %d: delete: %v", k.round, err)
 	}
-	l.left(l.T, []string{w.id}, w.networks)
+	l.left(l.T, []string{w.id}, w.networks, 1)
 	if pid := l.machines()[w.id]; pid != w.pid {
 		l.Fatalf("round %d: the witness's QEMU was process %d and is %d", k.round, w.pid, pid)
 	}

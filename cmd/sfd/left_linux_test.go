@@ -2,17 +2,19 @@ package main
 
 import (
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // left checks that on the host there is exactly what these instances and this
-// many networks need: processes, definitions, volumes, namespaces.
-func (l *lab) left(t *testing.T, instances []string, networks int) {
+// many networks and ports need: processes, definitions, volumes, namespaces, taps.
+func (l *lab) left(t *testing.T, instances []string, networks, ports int) {
 	t.Helper()
 	want := slices.Sorted(slices.Values(instances))
 	for what, have := range map[string][]string{
@@ -24,9 +26,39 @@ func (l *lab) left(t *testing.T, instances []string, networks int) {
 			t.Errorf("%s (-want +have):\n%s", what, diff)
 		}
 	}
-	if names := entries(t, filepath.Join(l.dir, "netns")); len(names) != networks {
+	names := entries(t, filepath.Join(l.dir, "netns"))
+	if len(names) != networks {
 		t.Errorf("network namespaces %v, want %d", names, networks)
 	}
+	var taps []string
+	for _, name := range names {
+		taps = append(taps, tapsIn(t, filepath.Join(l.dir, "netns", name))...)
+	}
+	if len(taps) != ports {
+		t.Errorf("taps %v, want %d", taps, ports)
+	}
+}
+
+func tapsIn(t *testing.T, namespace string) (taps []string) {
+	t.Helper()
+	ns, err := os.Open(namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	err = in(ns, func() error {
+		devices, err := net.Interfaces()
+		for _, d := range devices {
+			if strings.HasPrefix(d.Name, "t") {
+				taps = append(taps, d.Name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return taps
 }
 
 func entries(t *testing.T, dir string) []string {
