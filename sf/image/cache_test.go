@@ -512,6 +512,31 @@ func TestRecheck(t *testing.T) {
 	mustFetch(t, c, web.URL+"/i", two)
 }
 
+// Opening a cache clears what a crash left in tmp, and keeps partial files.
+func TestReopen(t *testing.T) {
+	c := newTestCache(t, testConfig())
+	for _, sub := range []string{tmpDir, partialDir} {
+		if err := os.WriteFile(filepath.Join(c.dir, sub, "x"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := NewCache(c.dir, c.config); err != nil {
+		t.Fatal(err)
+	}
+	if l := leftovers(t, c); !slices.Equal(l, []string{"partial/x"}) {
+		t.Errorf("left: %v", l)
+	}
+	if _, err := NewCache(c.dir, CacheConfig{}); err == nil {
+		t.Error("a cache without a source")
+	}
+	if _, err := NewLocal(t.TempDir(), LocalConfig{}); err == nil {
+		t.Error("volumes without a cache")
+	}
+	if _, err := NewLocal(t.TempDir(), LocalConfig{Cache: c, ClusterSize: 3}); err == nil {
+		t.Error("clusters of 3 bytes")
+	}
+}
+
 func TestThrottle(t *testing.T) {
 	config := testConfig()
 	now := time.Unix(0, 0)
