@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,83 +23,90 @@ const (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroup is one hierarchy's group above those of the machines.
+// cgroup is one hierarchy's group above those of the machines, and the limits it
+// can keep.
 type cgroup struct {
 	dir    string
-	limits func(driver.Spec) map[string]string // by file
+	limits []limit
+}
+
+// limit is a file of a group and what to write there.
+type limit struct {
+	controller string
+	file       string
+	value      func(driver.Spec) string
+}
+
+var limitsV1 = []limit{
+	{"memory", "memory.limit_in_bytes", memoryLimit},
+	{"pids", "pids.max", threadLimit},
+	{"cpu", "cpu.cfs_quota_us", func(s driver.Spec) string { return strconv.Itoa(cpuLimit(s)) }},
+}
+
+var limitsV2 = []limit{
+	{"memory", "memory.max", memoryLimit},
+	{"pids", "pids.max", threadLimit},
+	{"cpu", "cpu.max", func(s driver.Spec) string { return fmt.Sprintf("%d %d", cpuLimit(s), cpuPeriod) }},
 }
 
 // findCgroups makes the group in every hierarchy that can limit something, and
-// says what cannot be limited.
-func findCgroups(name string) ([]cgroup, string) {
+// says what cannot be limited. root is where the hierarchies are mounted.
+func findCgroups(root, name string) (groups []cgroup, why string) {
+	var missing []string
 	switch {
 	case name == "none":
 		return nil, "no cgroups by configuration: what a machine's emulator uses is not limited"
 	case os.Geteuid() != 0:
 		return nil, "no cgroups, for we are not root: what a machine's emulator uses is not limited"
-	case exists(cgroupRoot + "/cgroup.controllers"):
-		return findV2(name)
-	}
-	return findV1(name)
-}
-
-func findV2(name string) ([]cgroup, string) {
-	dir := filepath.Join(cgroupRoot, name)
-	err := os.MkdirAll(dir, 0o755)
-	for at := dir; err == nil && at != cgroupRoot; at = filepath.Dir(at) {
-		err = enable(filepath.Dir(at))
-	}
-	if err == nil {
-		err = enable(dir)
-	}
-	if err != nil {
-		return nil, fmt.Sprintf("no cgroup %s (%v): what a machine's emulator uses is not limited", dir, err)
-	}
-	return []cgroup{{dir, limitsV2}}, ""
-}
-
-func enable(dir string) error {
-	return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory +pids +cpu"), 0)
-}
-
-func limitsV2(s driver.Spec) map[string]string {
-	return map[string]string{
-		"memory.max": memoryLimit(s), "pids.max": threadLimit(s),
-		"cpu.max": fmt.Sprintf("%d %d", cpuLimit(s), cpuPeriod),
-	}
-}
-
-func findV1(name string) (groups []cgroup, why string) {
-	var missing []string
-	for _, c := range []struct {
-		controller, file string
-		limits           func(driver.Spec) map[string]string
-	}{
-		{"memory", "memory.limit_in_bytes", func(s driver.Spec) map[string]string {
-			return map[string]string{"memory.limit_in_bytes": memoryLimit(s)}
-		}},
-		{"pids", "pids.max", func(s driver.Spec) map[string]string {
-			return map[string]string{"pids.max": threadLimit(s)}
-		}},
-		{"cpu", "cpu.cfs_quota_us", func(s driver.Spec) map[string]string {
-			return map[string]string{"cpu.cfs_quota_us": strconv.Itoa(cpuLimit(s))}
-		}},
-	} {
-		dir := filepath.Join(cgroupRoot, c.controller, name)
-		err := error(fs.ErrNotExist)
-		if exists(filepath.Join(cgroupRoot, c.controller, "tasks")) {
-			err = os.MkdirAll(dir, 0o755)
-		}
-		if err != nil || !exists(filepath.Join(dir, c.file)) {
-			missing = append(missing, c.controller)
-			continue
-		}
-		groups = append(groups, cgroup{dir, c.limits})
+	case exists(filepath.Join(root, "cgroup.controllers")):
+		groups, missing = findV2(root, name)
+	default:
+		groups, missing = findV1(root, name)
 	}
 	if len(missing) > 0 {
-		why = fmt.Sprintf("no cgroup for %s: that is not limited for a machine's emulator", strings.Join(missing, ", "))
+		why = fmt.Sprintf("no cgroup for %s below %s: that is not limited for a machine's emulator", strings.Join(missing, ", "), root)
 	}
 	return groups, why
+}
+
+// findV2 asks for the controllers in every group down to ours.
+func findV2(root, name string) (groups []cgroup, missing []string) {
+	dir := filepath.Join(root, name)
+	g := cgroup{dir: dir}
+	made := os.MkdirAll(dir, 0o755)
+	for _, l := range limitsV2 {
+		for at := root; ; {
+			os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+l.controller), 0o644)
+			rest, _ := filepath.Rel(at, dir)
+			if rest == "." {
+				break
+			}
+			at = filepath.Join(at, strings.Split(rest, "/")[0])
+		}
+		on, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+		if made != nil || err != nil || !slices.Contains(strings.Fields(strings.ReplaceAll(string(on), "+", " ")), l.controller) {
+			missing = append(missing, l.controller)
+			continue
+		}
+		g.limits = append(g.limits, l)
+	}
+	if len(g.limits) == 0 {
+		return nil, missing
+	}
+	return []cgroup{g}, missing
+}
+
+// findV1 has a hierarchy per controller.
+func findV1(root, name string) (groups []cgroup, missing []string) {
+	for _, l := range limitsV1 {
+		dir := filepath.Join(root, l.controller, name)
+		if !exists(filepath.Join(root, l.controller, "tasks")) || os.MkdirAll(dir, 0o755) != nil || !exists(filepath.Join(dir, l.file)) {
+			missing = append(missing, l.controller)
+			continue
+		}
+		groups = append(groups, cgroup{dir, []limit{l}})
+	}
+	return groups, missing
 }
 
 func memoryLimit(s driver.Spec) string {
@@ -118,12 +126,12 @@ func (h *Hypervisor) confine(id string, pid int, s driver.Spec) error {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("cgroup: %w", err)
 		}
-		for file, value := range g.limits(s) {
-			if err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0); err != nil {
+		for _, l := range g.limits {
+			if err := os.WriteFile(filepath.Join(dir, l.file), []byte(l.value(s)), 0o644); err != nil {
 				return fmt.Errorf("cgroup: %w", err)
 			}
 		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
 			return fmt.Errorf("cgroup: %w", err)
 		}
 	}

@@ -154,7 +154,7 @@ func (h *Hypervisor) probeHost(_ context.Context, p *probe) error {
 		}
 	}
 	var why string
-	if p.cgroups, why = findCgroups(h.cfg.Cgroup); why != "" {
+	if p.cgroups, why = findCgroups(cgroupRoot, h.cfg.Cgroup); why != "" {
 		p.note("%s", why)
 	}
 	return nil
