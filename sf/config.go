@@ -2,6 +2,7 @@ package sf
 
 import (
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -128,6 +129,9 @@ func (c Config) withDefaults() (Config, error) {
 
 // complete fills in the defaults.
 func (n *NodeConfig) complete() error {
+	if n.Hypervisor == nil || n.Volumes == nil || n.Fabric == nil {
+		return errors.New("a node needs a Hypervisor, Volumes and a Fabric")
+	}
 	if n.Name == "" {
 		name, err := os.Hostname()
 		if err != nil {
