@@ -19,7 +19,8 @@
 //	sfguest: ready
 //	web.local login:
 //
-// A value that the guest did not get is "none". User data that begins with "#!"
+// A value that the guest did not get is "none". A renewed lease is reported as
+// event=renew, the first of several failures to get one as event=leasefail. User data that begins with "#!"
 // is run once the network is up, its output prefixed with "userdata: ".
 //
 // # What it does
