@@ -20,8 +20,9 @@
 //	web.local login:
 //
 // A value that the guest did not get is "none". A renewed lease is reported as
-// event=renew, the first of several failures to get one as event=leasefail. User data that begins with "#!"
-// is run once the network is up, its output prefixed with "userdata: ".
+// event=renew, the first of several failures to get one as event=leasefail. User
+// data that begins with "#!" is run after "ready" and before the login prompt, its
+// output prefixed with "userdata: ".
 //
 // # What it does
 //
