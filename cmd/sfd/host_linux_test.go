@@ -14,36 +14,36 @@ import (
 
 func TestLocks(t *testing.T) {
 	c := inDir(t)
-	first, err := lockDir(c)
+	first, err := lockDir(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pid := fmt.Sprintf("another sfd (pid %d)", os.Getpid())
-	if _, err := lockDir(c); err == nil || !strings.Contains(err.Error(), pid) {
+	if _, err := lockDir(t.Context(), c); err == nil || !strings.Contains(err.Error(), pid) {
 		t.Errorf("a second one in the data directory: %v", err)
 	}
 	first.Close()
-	again, err := lockDir(c)
+	again, err := lockDir(t.Context(), c)
 	if err != nil {
 		t.Fatalf("after the first: %v", err)
 	}
 	again.Close()
 
 	tag := "test/" + filepath.Base(c.dataDir) + fmt.Sprint(os.Getpid())
-	host, err := lockHost(tag)
+	host, err := lockHost(t.Context(), tag)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lockHost(tag); err == nil || !strings.Contains(err.Error(), pid) {
+	if _, err := lockHost(t.Context(), tag); err == nil || !strings.Contains(err.Error(), pid) {
 		t.Errorf("a second one on the host: %v", err)
 	}
-	other, err := lockHost(tag + "-other")
+	other, err := lockHost(t.Context(), tag + "-other")
 	if err != nil {
 		t.Fatalf("with another mark: %v", err)
 	}
 	other.Close()
 	host.Close()
-	if host, err = lockHost(tag); err != nil {
+	if host, err = lockHost(t.Context(), tag); err != nil {
 		t.Fatalf("after the first: %v", err)
 	}
 	host.Close()

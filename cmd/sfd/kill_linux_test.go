@@ -18,7 +18,7 @@ import (
 )
 
 // kills is how often TestKill kills sfd, half of them while something is created
-// and half while it is deleted. SF_KILLS sets another number.
+// and half while it is deleted. SF_KILL_ROUNDS sets another number.
 const kills = 24
 
 // TestKill kills sfd at random moments of creates and deletes and starts it
@@ -26,7 +26,7 @@ const kills = 24
 // over, and a guest that runs all the while notices nothing.
 func TestKill(t *testing.T) {
 	rounds := kills / 2
-	if n, err := strconv.Atoi(os.Getenv("SF_KILLS")); err == nil {
+	if n, err := strconv.Atoi(os.Getenv("SF_KILL_ROUNDS")); err == nil {
 		rounds = n / 2
 	}
 	seed := uint64(time.Now().UnixNano())
@@ -37,7 +37,8 @@ func TestKill(t *testing.T) {
 	chance := rand.New(rand.NewPCG(seed, 0))
 
 	l := newLab(t)
-	ctx := timeout(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute+time.Duration(rounds)*20*time.Second)
+	defer cancel()
 	l.start()
 	w := newWitness(l, ctx)
 	var k killer

@@ -1,19 +1,41 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// patience is how long something that another process has is waited for. An sfd
+// that is killed while it starts a QEMU leaves a child which has everything of
+// its parent's open until it has become that QEMU, some milliseconds later.
+const patience = 2 * time.Second
+
+// patiently tries again while something is busy.
+func patiently(ctx context.Context, busy error, try func() error) error {
+	for end := time.Now().Add(patience); ; {
+		err := try()
+		if !errors.Is(err, busy) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // lockDir keeps a second sfd out of the data directory. The lock ends with the
 // process; the file stays, with the process ID of who had it last.
-func lockDir(c *config) (io.Closer, error) {
+func lockDir(ctx context.Context, c *config) (io.Closer, error) {
 	if err := os.MkdirAll(c.dataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w; make it writable or choose another with --data-dir", err)
 	}
@@ -21,7 +43,7 @@ func lockDir(c *config) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s is not writable: %w; make it so or choose another with --data-dir", c.dataDir, err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = patiently(ctx, unix.EWOULDBLOCK, func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		defer f.Close()
 		pid, _ := io.ReadAll(io.LimitReader(f, 20)) // unreadable: the message does without
@@ -51,9 +73,12 @@ func orUnknown(pid string) string {
 // namespace: one over a copy of the data directory would otherwise fight us for
 // the same devices. Abstract sockets belong to a network namespace and go with
 // their process.
-func lockHost(tag string) (io.Closer, error) {
+func lockHost(ctx context.Context, tag string) (l io.Closer, err error) {
 	name := &net.UnixAddr{Name: "@shakenfist/" + tag, Net: "unix"}
-	l, err := net.ListenUnix("unix", name)
+	err = patiently(ctx, unix.EADDRINUSE, func() error {
+		l, err = net.ListenUnix("unix", name)
+		return err
+	})
 	if err == nil {
 		return l, nil
 	}

@@ -28,7 +28,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	if err := checkHost(c); err != nil {
 		return err
 	}
-	listener, err := listen(c)
+	listener, err := listen(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -61,8 +61,11 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	return serveAPI(ctx, listener, api.New(cloud, api.Config{Secret: secret, Logger: log}), log)
 }
 
-func listen(c *config) (net.Listener, error) {
-	listener, err := net.Listen("tcp", c.listen())
+func listen(ctx context.Context, c *config) (listener net.Listener, err error) {
+	err = patiently(ctx, unix.EADDRINUSE, func() error {
+		listener, err = net.Listen("tcp", c.listen())
+		return err
+	})
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return nil, fmt.Errorf("port %d of %s is in use, by another sfd or something else: stop it or say --api-port (0 picks a free one)", c.apiPort, c.apiAddress)

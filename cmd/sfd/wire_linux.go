@@ -50,7 +50,7 @@ func openHost(ctx context.Context, c *config, log *slog.Logger) (_ *host, err er
 			err = errors.Join(err, h.Close())
 		}
 	}()
-	lock, err := lockDir(c)
+	lock, err := lockDir(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func openHost(ctx context.Context, c *config, log *slog.Logger) (_ *host, err er
 	if err := h.openRecords(ctx, c, log); err != nil {
 		return nil, err
 	}
-	hostLock, err := lockHost(h.tag)
+	hostLock, err := lockHost(ctx, h.tag)
 	if err != nil {
 		return nil, err
 	}
