@@ -25,6 +25,7 @@ type machine struct {
 	def       definition
 	rec       record
 	undefined bool // not written yet, or destroyed
+	unsaved   bool // the last write of rec failed
 	session   *session
 }
 
@@ -54,6 +55,16 @@ func (m *machine) change(durable bool, edit func(*record)) error {
 	return m.update(func(r *record) bool { edit(r); return durable })
 }
 
+// resave writes a record that could not be written when it changed.
+func (m *machine) resave() {
+	m.mu.Lock()
+	unsaved := m.unsaved
+	m.mu.Unlock()
+	if unsaved {
+		m.change(true, func(*record) {})
+	}
+}
+
 // update is change where edit, which runs with mu held, decides of durability.
 func (m *machine) update(edit func(*record) (durable bool)) error {
 	m.saving.Lock()
@@ -65,12 +76,15 @@ func (m *machine) update(edit func(*record) (durable bool)) error {
 	if moved {
 		m.rec.Since = m.h.cfg.Now()
 	}
-	after, gone := m.rec, m.undefined
+	after, idle := m.rec, m.undefined || m.rec == before && !m.unsaved
 	m.mu.Unlock()
-	if gone || after == before {
+	if idle {
 		return nil
 	}
 	err := m.h.reg.save(m.id, after, durable)
+	m.mu.Lock()
+	m.unsaved = err != nil
+	m.mu.Unlock()
 	if err != nil {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)

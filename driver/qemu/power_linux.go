@@ -85,9 +85,10 @@ func (s *session) thenSync(ctx context.Context, command string) error {
 	return s.sync(ctx)
 }
 
-// keepHouse bounds the logs and lets a stalled machine go on when all its
-// file systems have room. Only one that nobody else is busy with.
+// keepHouse bounds the logs and lets a machine that a full disk stalled go on when
+// all its file systems have room. Only one that nobody else is busy with.
 func (m *machine) keepHouse() {
+	m.resave()
 	m.mu.Lock()
 	s, def, rec := m.session, m.def, m.rec
 	m.mu.Unlock()
@@ -101,7 +102,7 @@ func (m *machine) keepHouse() {
 			m.h.cfg.Log.Warn("cannot bound a log", "machine", m.id, "error", err)
 		}
 	}
-	if rec.State != driver.Stalled || !hasRoom(def.Spec) {
+	if rec.State != driver.Stalled || !s.wantsRoom() || !hasRoom(def.Spec) {
 		return
 	}
 	select {

@@ -31,7 +31,8 @@ type session struct {
 
 	mu     sync.Mutex
 	client *qmp.Client // nil while not connected
-	hint   string      // what QEMU last said of an end or an error
+	hint   string      // what QEMU last said of an end
+	full   bool        // it is stalled for want of room, and not by another error
 }
 
 func newSession(m *machine, c *child) *session {

@@ -2,7 +2,6 @@ package qemu
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -110,21 +109,32 @@ func (s *session) unborn(ctx context.Context) error {
 	return s.child.kill()
 }
 
-// diskError says which disk stopped the machine.
+// diskError says which disk stopped the machine, and notes whether room would help.
 func (s *session) diskError(ctx context.Context) string {
 	var blocks []struct {
 		Device   string `json:"qdev"`
 		IOStatus string `json:"io-status"`
 	}
 	s.execute(ctx, "query-block", &blocks)
+	text, full := "disk error", false
 	for _, b := range blocks {
-		if b.IOStatus == "nospace" {
-			return fmt.Sprintf("%s: no space left on the host", b.Device)
-		} else if b.IOStatus == "failed" {
-			return fmt.Sprintf("%s: write error", b.Device)
+		switch b.IOStatus {
+		case "nospace":
+			text, full = b.Device+": no space left on the host", true
+		case "failed":
+			text = b.Device + ": write error"
 		}
 	}
-	return "disk error"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = full
+	return text
+}
+
+func (s *session) wantsRoom() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full
 }
 
 // ending says for people how a process ended that nobody asked to.

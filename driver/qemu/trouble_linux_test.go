@@ -21,7 +21,7 @@ import (
 // room, without anybody asking, and nothing it wrote is lost.
 func TestNoSpace(t *testing.T) {
 	l := newLab(t, nil)
-	dir := l.tmpfs(4 << 20)
+	dir := tmpfs(t, 4<<20)
 	s := l.bootable(1, dir, 16<<20, writeDisk)
 	l.must(l.h.Create(l.ctx, s))
 	l.must(l.h.Start(l.ctx, s.ID))
@@ -46,22 +46,35 @@ func TestNoSpace(t *testing.T) {
 	l.is(s.ID, driver.Running)
 }
 
+// Where the driver's own files have no room, it refuses to begin anything that it
+// could not write down, and ends what is to be ended all the same.
 func TestNoSpaceForRegistry(t *testing.T) {
-	l := newLab(t, nil)
-	dir := l.tmpfs(64 << 10)
-	s := withDisks(t, spec(l.dir, 1))
-	s.Dir = filepath.Join(dir, "machine")
-	l.must(l.h.Create(l.ctx, s))
-	f, err := os.Create(filepath.Join(dir, "full"))
-	l.must(err)
-	for err == nil {
-		_, err = f.Write(make([]byte, 4096))
+	dir := tmpfs(t, 1<<20)
+	l := newLab(t, func(c *qemu.Config) { c.Dir = dir })
+	one, two, three := withDisks(t, spec(l.dir, 1)), withDisks(t, spec(l.dir, 2)), withDisks(t, spec(l.dir, 3))
+	l.run(one)
+	l.must(l.h.Create(l.ctx, two))
+	empty := l.fill(dir)
+	if err := l.h.Create(l.ctx, three); !errors.Is(err, driver.ErrNoSpace) {
+		t.Errorf("creating: %v", err)
 	}
-	f.Close()
-	other := withDisks(t, spec(l.dir, 2))
-	other.Dir = filepath.Join(dir, "other")
-	if err := l.h.Create(l.ctx, other); err != nil && !errors.Is(err, driver.ErrNoSpace) {
-		t.Errorf("creating on a full disk: %v", err)
+	if err := l.h.Start(l.ctx, two.ID); !errors.Is(err, driver.ErrNoSpace) {
+		t.Errorf("starting: %v", err)
+	}
+	l.is(two.ID, driver.Defined)
+	l.must(l.h.Stop(l.ctx, one.ID, driver.Force))
+	l.is(one.ID, driver.Defined)
+	empty()
+	l.must(l.h.Start(l.ctx, two.ID))
+	state := filepath.Join(dir, "machines", one.ID, "state.json")
+	l.eventually("the stop to be written down", func() bool {
+		b, err := os.ReadFile(state)
+		l.must(err)
+		return strings.Contains(string(b), `"state":"defined"`)
+	})
+	list, err := l.h.List(l.ctx)
+	if err != nil || len(list) != 2 {
+		t.Errorf("list is %+v, %v", list, err)
 	}
 }
 

@@ -171,12 +171,27 @@ var printLines = []byte{
 	0xeb, 0xf5, // jmp start
 }
 
-// tmpfs mounts a file system of some bytes and returns where.
-func (l *lab) tmpfs(size int64) string {
-	l.Helper()
-	dir := filepath.Join(l.dir, "tmpfs")
-	l.must(os.Mkdir(dir, 0o755))
-	l.must(unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)))
-	l.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+// tmpfs mounts a file system of some bytes for a test and returns where.
+func tmpfs(t *testing.T, size int64) string {
+	t.Helper()
+	need.Root(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	return dir
+}
+
+// fill takes all the room there is on a file system, until the function it
+// returns is called.
+func (l *lab) fill(dir string) func() {
+	l.Helper()
+	f, err := os.Create(filepath.Join(dir, "ballast"))
+	l.must(err)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	f.Close()
+	return func() { os.Remove(f.Name()) }
 }
