@@ -44,7 +44,7 @@ func (q *request) console() (any, error) {
 
 // relay moves bytes between a viewer and a machine until one of them ends it.
 func (q *request) relay(ws *websocket.Conn, port io.ReadWriteCloser) {
-	ctx, cancel := context.WithCancelCause(q.lasting())
+	ctx, cancel := context.WithCancelCause(q.ctx()) // which lasts until the server is told to stop
 	behind := newBacklog(consoleBuffer)
 	var wg sync.WaitGroup
 	wg.Go(func() { behind.fill(port) })
@@ -67,6 +67,8 @@ func endConsole(ws *websocket.Conn, cause error) {
 	switch {
 	case errors.Is(cause, errMachineStopped):
 		ws.Close(websocket.StatusNormalClosure, "the machine stopped")
+	case errors.Is(cause, context.Canceled):
+		ws.Close(websocket.StatusGoingAway, "the server stops")
 	case errors.Is(cause, spec.ErrUnauthorized):
 		ws.Close(websocket.StatusPolicyViolation, "the key that opened this console was removed")
 	default:

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -159,8 +158,8 @@ func (q *request) doomed() (string, error) {
 // idempotencyKey returns the header that makes a repeated create safe.
 func (q *request) idempotencyKey() (string, error) {
 	key := q.http.Header.Get("Idempotency-Key")
-	if len(key) > 255 {
-		return "", invalid(fmt.Sprintf("the Idempotency-Key has %d characters, the most is 255", len(key)))
+	if key != "" && !spec.ValidLabel(key) {
+		return "", invalid("the Idempotency-Key should be of letters, digits and -_.@+, at most 128")
 	}
 	return key, nil
 }
