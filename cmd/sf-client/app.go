@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/client"
@@ -116,6 +117,30 @@ func group(use, short string, below ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: helpOrUnknown}
 	c.AddCommand(below...)
 	return c
+}
+
+// offers makes the shell complete the UUIDs that commands of a group take.
+func (a *app) offers(group *cobra.Command, list func(ctx context.Context, c *client.Client) ([]string, error)) *cobra.Command {
+	for _, c := range group.Commands() {
+		if !strings.Contains(c.Use, " UUID") {
+			continue
+		}
+		c.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			cl, err := a.connect()
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveError
+			}
+			ids, err := list(cmd.Context(), cl)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveError
+			}
+			return ids, cobra.ShellCompDirectiveNoFileComp
+		}
+	}
+	return group
 }
 
 // helpOrUnknown is what a group does itself.

@@ -13,7 +13,7 @@ import (
 
 // instances are the commands about instances.
 func (a *app) instances() *cobra.Command {
-	return group("instance", "Virtual machines",
+	return a.offers(group("instance", "Virtual machines",
 		a.does(&cobra.Command{Use: "list [ALL]", Short: "List instances; with ALL, deleted ones and those in error too", Args: optionally()}, a.instanceList),
 		a.does(&cobra.Command{Use: "show UUID", Short: "Show an instance", Args: exactly("UUID")},
 			func(ctx context.Context, c *client.Client, args []string) error {
@@ -36,7 +36,13 @@ func (a *app) instances() *cobra.Command {
 		a.does(&cobra.Command{Use: "consoledata UUID [LENGTH]", Short: "Print the end of the console log, 10240 bytes of it", Args: optionally("UUID")}, a.consoleData),
 		a.console(),
 		a.wait(),
-	)
+	), func(ctx context.Context, c *client.Client) (ids []string, err error) {
+		list, err := c.Instances(ctx, false)
+		for _, item := range list {
+			ids = append(ids, item.UUID+"\t"+item.Name)
+		}
+		return ids, err
+	})
 }
 
 func (a *app) instanceList(ctx context.Context, c *client.Client, args []string) error {

@@ -13,7 +13,7 @@ import (
 
 // networks are the commands about networks.
 func (a *app) networks() *cobra.Command {
-	return group("network", "Virtual networks",
+	return a.offers(group("network", "Virtual networks",
 		a.does(&cobra.Command{Use: "list [ALL]", Short: "List networks; with ALL, deleted ones too", Args: optionally()}, a.networkList),
 		a.does(&cobra.Command{Use: "show UUID", Short: "Show a network", Args: exactly("UUID")},
 			func(ctx context.Context, c *client.Client, args []string) error {
@@ -30,7 +30,13 @@ func (a *app) networks() *cobra.Command {
 		a.does(&cobra.Command{Use: "instances UUID", Short: "List the instances on a network", Args: exactly("UUID")}, a.networkInstances),
 		a.setMetadata(spec.KindNetwork, "UUID"),
 		a.deleteMetadata(spec.KindNetwork, "UUID"),
-	)
+	), func(ctx context.Context, c *client.Client) (ids []string, err error) {
+		list, err := c.Networks(ctx, false)
+		for _, item := range list {
+			ids = append(ids, item.UUID+"\t"+item.Name)
+		}
+		return ids, err
+	})
 }
 
 func (a *app) networkList(ctx context.Context, c *client.Client, args []string) error {

@@ -22,6 +22,7 @@ The exit status is 1 where it can't come to that any more, or the time is over.`
 		Args:    exactly("UUID"),
 	}
 	what := c.Flags().String("for", "running", "created, running, login or deleted")
+	c.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]string{"created", "running", "login", "deleted"}, cobra.ShellCompDirectiveNoFileComp))
 	timeout := c.Flags().Duration("timeout", 10*time.Minute, "how long at most; 0 is for ever")
 	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
 		if *timeout > 0 {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // args are the named arguments of a body. The methods that fetch one return the
@@ -23,13 +24,20 @@ type args struct {
 	err    error
 }
 
+// bodyTime is how long a caller may take to send a body, so that one who never
+// ends does not hold a connection for ever.
+const bodyTime = 30 * time.Second
+
 // readArgs reads the body. Content-Type and method don't matter. An empty body,
 // null, and one that is not JSON all mean no arguments, as in the seed.
 func readArgs(w http.ResponseWriter, r *http.Request, limit int64) (*args, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return &args{}, nil
 	}
+	connection := http.NewResponseController(w)
+	connection.SetReadDeadline(time.Now().Add(bodyTime)) // where there is a connection
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	connection.SetReadDeadline(time.Time{})
 	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
 		f := invalid(fmt.Sprintf("the request body is longer than %d bytes", limit)).(*fault)
 		f.status = http.StatusRequestEntityTooLarge

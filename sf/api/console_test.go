@@ -148,6 +148,24 @@ func TestConsoleRevoked(t *testing.T) {
 	}
 }
 
+// A server that is told to stop hangs up, so that it can.
+func TestConsoleServerStops(t *testing.T) {
+	c, _, _ := serveConsole(t)
+	base, stop := context.WithCancel(t.Context())
+	h := httptest.NewUnstartedServer(c.server)
+	h.Config.BaseContext = func(net.Listener) context.Context { return base }
+	h.Start()
+	t.Cleanup(h.Close)
+	console, err := dialClient(t, h.URL, "demo").Console(deadline(t), instanceOf(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if _, err := io.ReadAll(console); err == nil || !strings.Contains(err.Error(), "the server stops") {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 func TestConsoleRefusals(t *testing.T) {
 	c, url, _ := serveConsole(t)
 	id := instanceOf(c)

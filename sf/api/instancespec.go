@@ -24,14 +24,10 @@ func (q *request) instanceSpec() (spec.InstanceSpec, error) {
 		UEFI:      a.flag("uefi"),
 		UserData:  a.base64("user_data"),
 		Disks:     a.disks(),
-	}
-	s.Interfaces = a.interfaces()
-	s.Video = a.video()
-	if a.given("metadata") {
-		s.Metadata = spec.Metadata{}
-		for key := range a.object("metadata", a.values["metadata"]).merge(a).values {
-			s.Metadata[key] = a.object("metadata", a.values["metadata"]).any(key)
-		}
+
+		Interfaces: a.interfaces(),
+		Video:      a.video(),
+		Metadata:   a.metadata(),
 	}
 	a.inert()
 	return s, a.err
@@ -84,13 +80,23 @@ func (a *args) video() spec.Video {
 	return video
 }
 
-// merge hands the first error of an inner object to the outer one, and returns
-// the inner one.
-func (a *args) merge(outer *args) *args {
+func (a *args) metadata() spec.Metadata {
+	if !a.given("metadata") {
+		return nil
+	}
+	o := a.object("metadata", a.values["metadata"])
+	m := spec.Metadata{}
+	for key := range o.values {
+		m[key] = o.any(key)
+	}
+	return m
+}
+
+// merge hands the first error of an inner object to the outer one.
+func (a *args) merge(outer *args) {
 	if outer.err == nil {
 		outer.err = a.err
 	}
-	return a
 }
 
 func (a *args) base64(name string) []byte {
