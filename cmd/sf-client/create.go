@@ -131,7 +131,7 @@ func disks(o *createOptions) (disks []spec.Disk, err error) {
 		disks = append(disks, d)
 	}
 	if len(disks) == 0 {
-		return nil, errors.New("You must specify at least one disk")
+		return nil, errors.New("you must specify at least one disk, with -d or -D")
 	}
 	return disks, nil
 }
