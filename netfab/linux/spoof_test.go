@@ -53,6 +53,8 @@ func TestFilter(t *testing.T) {
 		{"no address", ether(other.MAC, me.MAC, 0x0800, udp(nowhere, other.Addr, 1, 1, "PAYLOAD")), false},
 		{"another address behind options", ether(other.MAC, me.MAC, 0x0800,
 			ipv4(17, router.Addr, other.Addr, make([]byte, 8), udpHeader(1, 1, "PAYLOAD"))), false},
+		{"own ARP under the other's MAC", ether(broadcastMAC, other.MAC, 0x0806, arp(1, me.MAC, me.Addr, zero, other.Addr)), false},
+		{"own ARP probe under an unknown MAC", ether(broadcastMAC, "02:00:00:00:00:99", 0x0806, arp(1, me.MAC, nowhere, zero, me.Addr)), false},
 		{"ARP for the router", ether(broadcastMAC, me.MAC, 0x0806, arp(2, me.MAC, router.Addr, zero, router.Addr)), false},
 		{"ARP with the other's MAC inside", ether(broadcastMAC, me.MAC, 0x0806, arp(2, other.MAC, me.Addr, zero, me.Addr)), false},
 		{"ARP probe with the other's MAC inside", ether(broadcastMAC, me.MAC, 0x0806, arp(1, other.MAC, nowhere, zero, me.Addr)), false},
