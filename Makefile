@@ -56,7 +56,7 @@ demo: build ## boot a guest through sfd and sf-client, show it, remove it
 	go run ./examples/demo $(if $(KEEP),-keep) $(if $(IMAGE),-image $(IMAGE))
 
 .PHONY: bench
-bench: deps ## benchmarks, and the table of ratios
+bench: deps build ## benchmarks, and the table of ratios
 	@.ci/bench
 
 .PHONY: soak

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -29,14 +30,27 @@ type daemon struct {
 func (s *daemon) clientFile() string { return filepath.Join(s.dir, ".shakenfist") }
 func (s *daemon) log() string        { return filepath.Join(s.dir, "sfd.log") }
 
-// options keep this daemon apart from another one on the host.
+// options keep this daemon apart from another one on the host. They are chosen
+// once and remembered.
 func (s *daemon) options() ([]string, error) {
+	remembered := filepath.Join(s.dir, "options")
+	data, err := os.ReadFile(remembered)
+	if err == nil {
+		return strings.Fields(string(data)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	floating, err := freeBlock()
-	return []string{
+	if err != nil {
+		return nil, err
+	}
+	options := []string{
 		"--data-dir", filepath.Join(s.dir, "data"), "--client-file", s.clientFile(),
 		"--netns-dir", filepath.Join(s.dir, "netns"), "--api-port", freePort(),
 		"--floating-network", floating, "--uid-base", "300000",
-	}, err
+	}
+	return options, os.WriteFile(remembered, []byte(strings.Join(options, " ")), 0o600)
 }
 
 // startDaemon starts sfd and waits until it says that it is ready, as a service
@@ -47,6 +61,7 @@ func startDaemon(ctx context.Context, bin, dir string) (*daemon, error) {
 	if err != nil {
 		return s, err
 	}
+	os.Remove(filepath.Join(dir, "notify")) // of an earlier start
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
 	if err != nil {
 		return s, err

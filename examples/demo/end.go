@@ -74,11 +74,12 @@ func (d *demo) endOld(ctx context.Context, dir string) error {
 	if d.sfd.pid, err = strconv.Atoi(strings.TrimSpace(string(pid))); err != nil {
 		return err
 	}
-	// A process ID may be somebody else's by now.
+	// A process ID may be somebody else's by now: then sfd is not running any more.
 	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", d.sfd.pid))
 	if err != nil || !strings.Contains(string(args), dir) {
-		return fmt.Errorf("the sfd of %s (process %d) is not running: start it again with the options in its sfd.log, or remove by hand what is left",
-			dir, d.sfd.pid)
+		if d.sfd, err = startDaemon(ctx, d.bin, dir); err != nil {
+			return err
+		}
 	}
 	return d.end(ctx)
 }
@@ -95,14 +96,16 @@ func (d *demo) sayHowToLookAround(ctx context.Context) error {
 		return errors.Join(err, errors.New("the network's namespace is gone"))
 	}
 	say("Everything is left running. To look around:")
-	fmt.Printf(`export HOME=%s     # where sf-client finds its key
-%s/sf-client instance list
-%s/sf-client instance console %s     # Enter logs in, Ctrl-] leaves
+	fmt.Printf(`
+alias sf-client="HOME=%s %s/sf-client"     # its key is in .shakenfist there
+sf-client instance list
+sf-client instance console %s     # Enter logs in, Ctrl-] leaves
 nsenter --net=%s ip address     # the network's namespace
 tail -f %s
 
 To end it all:
+
 go run ./examples/demo -stop %s
-`, d.dir, d.bin, d.bin, instance, names[0], d.sfd.log(), d.dir)
+`, d.dir, d.bin, instance, names[0], d.sfd.log(), d.dir)
 	return nil
 }
