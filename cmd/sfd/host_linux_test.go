@@ -37,7 +37,7 @@ func TestLocks(t *testing.T) {
 	if _, err := lockHost(t.Context(), tag); err == nil || !strings.Contains(err.Error(), pid) {
 		t.Errorf("a second one on the host: %v", err)
 	}
-	other, err := lockHost(t.Context(), tag + "-other")
+	other, err := lockHost(t.Context(), tag+"-other")
 	if err != nil {
 		t.Fatalf("with another mark: %v", err)
 	}
