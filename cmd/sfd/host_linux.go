@@ -60,8 +60,10 @@ const probeTimeout = 20 * time.Second
 
 // probeKernel makes one of each kind of device and rule in a network namespace
 // that nobody sees and that goes with its last descriptor. What the kernel lacks
-// is better found here than by the first instance.
-func probeKernel(ctx context.Context, mesh bool) (err error) {
+// is better found here than by the first instance. The namespace's networks have
+// their names in a directory of the caller's, which also gets rid of those that a
+// process left behind that was killed in the middle of this.
+func probeKernel(ctx context.Context, names string, mesh bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	ns, err := newNetNS()
@@ -69,11 +71,12 @@ func probeKernel(ctx context.Context, mesh bool) (err error) {
 		return fmt.Errorf("this kernel makes no network namespaces: %w", err)
 	}
 	defer ns.Close()
-	names, err := os.MkdirTemp("", "sfd-probe-")
-	if err != nil {
+	if err := endProbe(names); err != nil {
 		return err
 	}
-	defer os.Remove(names)
+	if err := os.MkdirAll(names, 0o700); err != nil {
+		return err
+	}
 	fabric, err := linux.New(linux.Config{
 		Tag: fmt.Sprintf("probe/%d", os.Getpid()), NetNSDir: names, HostNetNS: fmt.Sprintf("/proc/self/fd/%d", ns.Fd()),
 	})
@@ -82,7 +85,7 @@ func probeKernel(ctx context.Context, mesh bool) (err error) {
 	}
 	defer fabric.Close()
 	defer func() {
-		err = errors.Join(err, fabric.Apply(context.WithoutCancel(ctx), netfab.Desired{}), unmount(names))
+		err = errors.Join(err, fabric.Apply(context.WithoutCancel(ctx), netfab.Desired{}), endProbe(names))
 	}()
 	for _, want := range probes(mesh) {
 		if err := fabric.Apply(ctx, want); err != nil {
@@ -91,6 +94,20 @@ func probeKernel(ctx context.Context, mesh bool) (err error) {
 		}
 	}
 	return nil
+}
+
+// endProbe removes a probe's directory with whatever is mounted there.
+func endProbe(names string) error {
+	for {
+		err := unix.Unmount(names, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		switch {
+		case err == nil:
+			continue // there may be another one below
+		case errors.Is(err, unix.EINVAL), errors.Is(err, fs.ErrNotExist):
+			return os.RemoveAll(names)
+		}
+		return fmt.Errorf("unmount %s: %w", names, err)
+	}
 }
 
 // probes are fabrics that use everything. The mesh stands on the address that the

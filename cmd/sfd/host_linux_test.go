@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shakenfist/cloud/sf/sftest/need"
 )
 
@@ -71,17 +73,34 @@ func TestNotify(t *testing.T) {
 	}
 }
 
-// TestProbe holds that the probe uses all kinds of devices and leaves nothing.
+// TestProbe holds that the probe uses all kinds of devices and leaves nothing,
+// nor what one left that was killed.
 func TestProbe(t *testing.T) {
 	need.Root(t)
-	t.Setenv("TMPDIR", t.TempDir())
+	parent := t.TempDir()
+	names := filepath.Join(parent, "probe")
+	if err := os.Mkdir(names, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := unix.Mount(names, names, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(names, "sf-of-the-killed"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, mesh := range []bool{false, true} {
-		if err := probeKernel(t.Context(), mesh); err != nil {
+		if err := probeKernel(t.Context(), names, mesh); err != nil {
 			t.Errorf("mesh %v: %v", mesh, err)
 		}
 	}
-	if left := entries(t, os.TempDir()); len(left) > 0 {
+	if left := entries(t, parent); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || strings.Contains(string(mounts), names) {
+		t.Errorf("still mounted (%v)", err)
 	}
 }
 

@@ -63,7 +63,7 @@ func openHost(ctx context.Context, c *config, log *slog.Logger) (_ *host, err er
 		return nil, err
 	}
 	h.onClose(hostLock.Close)
-	if err := probeKernel(ctx, c.nodeIP.IsValid()); err != nil {
+	if err := probeKernel(ctx, c.path("probe"), c.nodeIP.IsValid()); err != nil {
 		return nil, err
 	}
 	if err := h.openDrivers(ctx, c, log); err != nil {
