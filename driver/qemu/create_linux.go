@@ -73,7 +73,7 @@ func (h *Hypervisor) freeUID() (int, error) {
 	}
 	used := map[int]bool{}
 	for _, m := range h.machines {
-		used[m.def.UID] = true
+		used[m.uid] = true
 	}
 	for uid := h.cfg.UIDBase; uid < h.cfg.UIDBase+h.cfg.UIDCount; uid++ {
 		if !used[uid] {

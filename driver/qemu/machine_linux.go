@@ -13,6 +13,8 @@ type machine struct {
 	h  *Hypervisor
 	id string
 
+	uid int // the definition's; it never changes
+
 	// op is the lock of operations: a token that whoever changes the machine
 	// holds, across waits that are all bounded.
 	op chan struct{}
@@ -30,7 +32,7 @@ type machine struct {
 }
 
 func newMachine(h *Hypervisor, def definition, rec record) *machine {
-	return &machine{h: h, id: def.Spec.ID, op: make(chan struct{}, 1), def: def, rec: rec}
+	return &machine{h: h, id: def.Spec.ID, uid: def.UID, op: make(chan struct{}, 1), def: def, rec: rec}
 }
 
 func (m *machine) acquire(ctx context.Context) error {
