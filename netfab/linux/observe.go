@@ -78,8 +78,10 @@ func (a *apply) lookAt(name string, vni uint32, before known) (k known, stray bo
 		return before, false, nil
 	}
 	if !netns.Named(path) {
+		// Whoever is killed between making the file and writing its note leaves an
+		// empty one, in which nobody can have anything to lose.
 		note, err := os.ReadFile(path)
-		return known{}, strings.HasPrefix(string(note), a.names.networkAlias("")), err
+		return known{}, len(note) == 0 || strings.HasPrefix(string(note), a.names.networkAlias("")), err
 	}
 	r, err := a.enter(vni)
 	if err != nil {
