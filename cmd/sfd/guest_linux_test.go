@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/shakenfist/cloud/driver/drivertest/guest"
 	"github.com/shakenfist/cloud/sf/client"
@@ -191,6 +192,12 @@ func checkHostHidden(t *testing.T, ctx context.Context, l *lab, c *guest.Console
 		t.Fatal(err)
 	}
 	conn.Close()
+	for accepted.Load() == 0 { // that one is counted by a goroutine
+		if ctx.Err() != nil {
+			t.Fatal("nobody accepted the world's connection to the host")
+		}
+		time.Sleep(time.Millisecond)
+	}
 	before := accepted.Load()
 	out, _, err := c.Run(ctx, scan("192.168.20.1", uplink)+`
 		arping -c 2 -w 2 -I eth0 192.168.20.1 >/dev/null && echo FOUND arp
