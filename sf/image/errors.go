@@ -6,13 +6,15 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/shakenfist/cloud/driver"
 )
 
 // Errors of this package; compare with errors.Is. All but ErrChanged and
 // ErrNotCached are also ErrPermanent.
 var (
 	// ErrPermanent: trying again gives the same; somebody has to change something.
-	ErrPermanent = errors.New("retrying is useless")
+	ErrPermanent = driver.ErrPermanent
 	// ErrChanged: the origin has other bytes than those described.
 	ErrChanged = errors.New("the image changed at its origin")
 	// ErrNotCached: no image with this ID is here; fetch it again.
