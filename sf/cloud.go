@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"sync"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
@@ -59,7 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 	c.agent, err = node.Start(ctx, node.Config{
 		Name: cfg.Node.Name, Records: c.records,
 		Hypervisor: cfg.Node.Hypervisor, Volumes: cfg.Node.Volumes, Fabric: cfg.Node.Fabric,
-		Address: cfg.Node.Address, Uplink: cfg.Node.Uplink, Outside: cfg.FloatingNetwork,
+		Address: cfg.Node.Address, Uplink: cfg.Node.Uplink,
 		CPUOvercommit: cfg.Node.CPUOvercommit, MemoryOvercommit: cfg.Node.MemoryOvercommit,
 		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances, MinFreeDisk: cfg.Node.MinFreeDisk,
 		Workers: cfg.Node.Workers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
@@ -100,11 +101,15 @@ func (c *Cloud) found(ctx context.Context) error {
 	me, err := record.Get[identity](ctx, c.records, record.CloudKey())
 	if errors.Is(err, store.ErrNotFound) {
 		me.Value.ID = c.newUUID()
+		block := c.cfg.FloatingNetwork
+		if !block.IsValid() {
+			block = netip.MustParsePrefix("192.168.20.0/24")
+		}
 		t := c.records.Begin().Create(record.CloudKey(), me.Value)
 		t.Create(record.NamespaceKey(System), spec.Namespace{Name: System, Created: now})
 		t.Create(record.NetworkKey(FloatingNetwork), spec.Network{
 			UUID: FloatingNetwork, Created: now,
-			NetworkSpec: spec.NetworkSpec{Name: FloatingNetwork, Netblock: c.cfg.FloatingNetwork.String()},
+			NetworkSpec: spec.NetworkSpec{Name: FloatingNetwork, Netblock: block.String()},
 		})
 		t.Create(record.NetworkStatusKey(FloatingNetwork), spec.NetworkStatus{State: StateInitial, Since: now})
 		if _, err = c.records.Commit(ctx, t); errors.Is(err, store.ErrConflict) {
@@ -120,6 +125,9 @@ func (c *Cloud) found(ctx context.Context) error {
 
 // refloat moves the floating network to a newly configured block.
 func (c *Cloud) refloat(ctx context.Context) error {
+	if !c.cfg.FloatingNetwork.IsValid() {
+		return nil
+	}
 	block, err := spec.ParseNetblock(c.cfg.FloatingNetwork.String())
 	if err != nil {
 		return fmt.Errorf("floating network: %w", err)

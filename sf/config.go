@@ -24,8 +24,9 @@ type Config struct {
 	// Node makes this process run instances on its host; nil only serves calls.
 	Node *NodeConfig
 
-	// FloatingNetwork is the block of outside addresses; the zero Prefix is
-	// 192.168.20.0/24. It can change only while no address of it is in use.
+	// FloatingNetwork is the block of outside addresses; the zero Prefix keeps the
+	// cloud's, which is 192.168.20.0/24 at first. It can change only while no address
+	// of it is in use.
 	FloatingNetwork netip.Prefix
 	// DNS is the resolver that guests are told; nil is 8.8.8.8.
 	DNS []netip.Addr
@@ -92,9 +93,6 @@ type NodeConfig struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if !c.FloatingNetwork.IsValid() {
-		c.FloatingNetwork = netip.MustParsePrefix("192.168.20.0/24")
-	}
 	if c.DNS == nil {
 		c.DNS = []netip.Addr{netip.MustParseAddr("8.8.8.8")}
 	}

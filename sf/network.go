@@ -62,7 +62,11 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 	n.Status = spec.NetworkStatus{State: StateInitial, Since: now}
 	t := c.records.Begin()
 	if want.NAT {
-		if n.Gateway, err = c.pickAddress(ctx, FloatingNetwork, c.cfg.FloatingNetwork, "", nil); err != nil {
+		outside, err := record.Get[spec.Network](ctx, c.records, record.NetworkKey(FloatingNetwork))
+		if err != nil {
+			return nil, nil, err
+		}
+		if n.Gateway, err = c.pickAddress(ctx, FloatingNetwork, outside.Value.Prefix(), "", nil); err != nil {
 			return nil, nil, err
 		}
 		if err := c.claimAddress(ctx, t, FloatingNetwork, n.Gateway, n.UUID); err != nil {

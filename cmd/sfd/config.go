@@ -27,8 +27,9 @@ type config struct {
 	networkNode netip.Addr // the seed's way of naming another machine; must be this one
 	egressNIC   string
 	netnsDir    string
+	rawAddress  netip.Addr // not valid: no raw ports
 
-	floating netip.Prefix
+	floating netip.Prefix // not valid: as recorded
 	dns      []netip.Addr
 	zone     string
 	diskBus  string
@@ -59,9 +60,8 @@ func defaults() *config {
 	return &config{
 		dataDir: "/srv/shakenfist", clientFile: client.SystemFile,
 		apiAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort: 13000,
-		netnsDir: "/run/netns", floating: netip.MustParsePrefix("192.168.20.0/24"),
-		dns:  []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
-		zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
+		netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
+		rawAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
 		cleanerDelay: time.Hour, qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
 		logLevel: slog.LevelInfo, logFormat: "text",
 	}

@@ -172,7 +172,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.cleanerDelay < time.Second || !(c.cpuOvercommit > 0) || !(c.ramOvercommit > 0) || c.apiPort < 0 || !c.floating.IsValid() ||
+		if c.cleanerDelay < time.Second || !(c.cpuOvercommit > 0) || !(c.ramOvercommit > 0) || c.apiPort < 0 ||
 			c.ramReserved < -1 || !filepath.IsAbs(c.dataDir) || !c.apiAddress.IsValid() {
 			t.Errorf("--%s=%q gives %+v", name, value, c)
 		}

@@ -34,7 +34,7 @@ var options = []option{
 	{"node-egress-nic", "NODE_EGRESS_NIC", "DEVICE", "wherever the host's routes lead",
 		"the only network device through which instances reach the world",
 		text(func(c *config) *string { return &c.egressNIC }, device)},
-	{"floating-network", "FLOATING_NETWORK", "PREFIX", "192.168.20.0/24",
+	{"floating-network", "FLOATING_NETWORK", "PREFIX", "as it was, at first 192.168.20.0/24",
 		"IPv4 block of the outside addresses of networks",
 		func(c *config, v string) (err error) { c.floating, err = block(v); return }},
 	{"dns-server", "DNS_SERVER", "ADDRESS[,ADDRESS]", "8.8.8.8",
@@ -46,6 +46,11 @@ var options = []option{
 	{"netns-dir", "NETNS_DIR", "DIR", "/run/netns",
 		"where the networks' namespaces have their names",
 		text(func(c *config) *string { return &c.netnsDir }, absolute)},
+
+	{"raw-address", "RAW_ADDRESS", "ADDRESS|none", "127.0.0.1",
+		"where each running instance has a telnet port to its console and a VNC port to its screen, open to whoever " +
+			"reaches them (console_port and vdi_port; the API's are authenticated); none opens none",
+		func(c *config, v string) (err error) { c.rawAddress, err = addressOrNone(v); return }},
 
 	{"disk-bus", "DISK_BUS", "BUS", "virtio",
 		"bus of disks that do not ask for one: virtio, scsi, ide, sata, usb or nvme",

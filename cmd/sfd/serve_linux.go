@@ -79,9 +79,13 @@ func listen(ctx context.Context, c *config) (listener net.Listener, err error) {
 
 // serveAPI serves until ctx is done, and then lets requests end.
 func serveAPI(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	// Consoles and other endless requests end when those that can end have.
+	base, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients' faults, which are theirs to mend
+		BaseContext: func(net.Listener) context.Context { return base },
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients' faults, which are theirs to mend
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

@@ -82,6 +82,13 @@ func address(v string) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
+func addressOrNone(v string) (netip.Addr, error) {
+	if v == "none" {
+		return netip.Addr{}, nil
+	}
+	return address(v)
+}
+
 func address4(v string) (netip.Addr, error) {
 	a, err := address(v)
 	if err != nil || !a.Is4() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() {

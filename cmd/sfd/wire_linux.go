@@ -158,8 +158,12 @@ func cloudConfig(c *config, h *host, log *slog.Logger) sf.Config {
 
 // nodeConfig is this machine as the cloud's node.
 func nodeConfig(c *config, h *host) *sf.NodeConfig {
+	var raw *sf.RawPorts
+	if c.rawAddress.IsValid() {
+		raw = &sf.RawPorts{Address: c.rawAddress}
+	}
 	return &sf.NodeConfig{
-		Name: h.node, Hypervisor: h.hypervisor, Volumes: h.volumes, Fabric: h.fabric,
+		RawPorts: raw, Name: h.node, Hypervisor: h.hypervisor, Volumes: h.volumes, Fabric: h.fabric,
 		Address: c.nodeIP, Uplink: c.egressNIC, CPUOvercommit: c.cpuOvercommit,
 		MemoryOvercommit: c.ramOvercommit, ReservedMemoryMiB: c.ramReserved, Version: versionText(),
 	}

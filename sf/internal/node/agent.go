@@ -32,9 +32,8 @@ type Config struct {
 	Volumes    driver.Volumes
 	Fabric     netfab.Fabric
 
-	Address netip.Addr   // on the underlay; may be not valid
-	Uplink  string       // may be empty
-	Outside netip.Prefix // the floating block
+	Address netip.Addr // on the underlay; may be not valid
+	Uplink  string     // may be empty
 
 	CPUOvercommit     float64
 	MemoryOvercommit  float64

@@ -155,7 +155,11 @@ type wantedFabric struct {
 // wanted reads the networks that this node has a part in, and their interfaces here.
 func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 	w := &wantedFabric{networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{}, instance: map[string]string{}}
-	w.desired.Outside = netfab.Outside{Prefix: a.Outside, Uplink: a.Uplink}
+	outside, err := record.Get[spec.Network](ctx, a.Records, record.NetworkKey(spec.FloatingNetwork))
+	if err != nil {
+		return nil, err
+	}
+	w.desired.Outside = netfab.Outside{Prefix: outside.Value.Prefix(), Uplink: a.Uplink}
 	if a.Address.IsValid() {
 		w.desired.Underlay.Addr = a.Address
 	}
