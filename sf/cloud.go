@@ -134,7 +134,7 @@ func (c *Cloud) refloat(ctx context.Context) error {
 	}
 	_, err = record.Update(ctx, c.records, record.NetworkKey(FloatingNetwork), func(n *spec.Network, t *record.Txn) error {
 		if n.Netblock == block.String() {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		used, _, _, err := record.List[claims.Address](ctx, c.records, record.AddressPrefix(FloatingNetwork), store.Page{})
 		if err != nil {

@@ -41,7 +41,7 @@ func (c *Cloud) DeleteInstance(ctx context.Context, id string) error {
 			return store.ErrNotFound
 		}
 		if i.Deletion != nil {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		i.Deletion = &spec.Deletion{Requested: now}
 		t.Put(record.WorkKey(i.Node, KindInstance, id), claims.Empty{})

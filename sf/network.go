@@ -135,7 +135,7 @@ func (c *Cloud) DeleteNetwork(ctx context.Context, id string) error {
 			return store.ErrNotFound
 		}
 		if n.Deletion != nil {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		used, _, _, err := record.List[spec.Interface](ctx, c.records, record.InterfacePrefix(id), store.Page{Limit: 1})
 		if err != nil {

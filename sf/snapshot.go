@@ -98,7 +98,7 @@ func (c *Cloud) DeleteSnapshot(ctx context.Context, id string) error {
 	now := c.cfg.Clock.Now()
 	_, err := record.Update(ctx, c.records, record.SnapshotKey(id), func(s *spec.Snapshot, t *record.Txn) error {
 		if s.Deletion != nil {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		s.Deletion = &spec.Deletion{Requested: now}
 		t.Put(record.WorkKey(s.Node, spec.KindSnapshot, id), claims.Empty{})

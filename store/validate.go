@@ -42,7 +42,7 @@ func validKey(key string) error {
 	case key == "":
 		return fmt.Errorf("%w: empty key", ErrInvalid)
 	case len(key) > MaxKey:
-		return fmt.Errorf("%w: key of %d bytes, at most %d: %.40q...", ErrTooLarge, len(key), MaxKey, key)
+		return fmt.Errorf("%w: key of %d bytes, at most %d, that begins with %.40q", ErrTooLarge, len(key), MaxKey, key)
 	}
 	return nil
 }

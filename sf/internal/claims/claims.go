@@ -50,7 +50,7 @@ func rest(t *record.Txn, network, addr string, now time.Time) {
 func FinalizeInstance(ctx context.Context, c *record.Client, id string, now time.Time, keep time.Duration) error {
 	_, err := record.Update(ctx, c, record.InstanceKey(id), func(i *spec.Instance, t *record.Txn) error {
 		if i.Deletion.Gone() {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		if i.Deletion == nil {
 			i.Deletion = &spec.Deletion{Requested: now}
@@ -124,7 +124,7 @@ func FinalizeNetwork(ctx context.Context, c *record.Client, id string, now time.
 	}
 	_, err = record.Update(ctx, c, record.NetworkKey(id), func(n *spec.Network, t *record.Txn) error {
 		if n.Deletion == nil || n.Deletion.Gone() {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		n.Deletion.Done = now
 		t.If(store.PrefixEmpty(record.MemberPrefix(id)))

@@ -274,13 +274,13 @@ func (a *Agent) reportNetwork(ctx context.Context, id string, failed error) erro
 		was := s.State
 		if failed != nil {
 			if s.Wait != nil && s.Wait.Reason == failed.Error() {
-				return record.Unchanged
+				return record.ErrUnchanged
 			}
 			s.Wait = &spec.Wait{Reason: failed.Error(), Since: now, Next: now.Add(reconcile.Backoff(1))}
 			return nil
 		}
 		if was == spec.StateCreated && s.Wait == nil {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		s.State, s.Wait, s.Error = spec.StateCreated, nil, ""
 		if was == s.State {

@@ -24,7 +24,6 @@ type instance struct {
 	removed bool // the volumes are gone
 	detach  bool // the ports are to leave the fabric
 	console consoleState
-	written time.Time // of the last progress report
 }
 
 // of returns what is remembered of an instance.
@@ -245,7 +244,7 @@ func (a *Agent) report(ctx context.Context, i *spec.Instance, change func(*spec.
 		was := *s
 		change(s)
 		if reflect.DeepEqual(was, *s) {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		t.If(store.Exists(record.InstanceKey(i.UUID)))
 		if s.State != was.State {

@@ -119,7 +119,7 @@ func (a *Agent) reportOperation(ctx context.Context, op *spec.Operation, change 
 	o, err := record.Update(ctx, a.Records, key, func(s *spec.OperationStatus, t *record.Txn) error {
 		was := *s
 		if change(s); *s == was {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		if s.State == was.State {
 			return nil

@@ -160,7 +160,7 @@ func (a *Agent) reportSnapshot(ctx context.Context, id string, change func(*spec
 	_, err := record.Update(ctx, a.Records, record.SnapshotStatusKey(id), func(s *spec.SnapshotStatus, _ *record.Txn) error {
 		was := s.State
 		if change(s); was == s.State {
-			return record.Unchanged
+			return record.ErrUnchanged
 		}
 		s.Since = a.Clock.Now()
 		return nil

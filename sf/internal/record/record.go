@@ -16,8 +16,8 @@ import (
 // that somebody else got through, so running out of them is a bug or a storm.
 const attempts = 64
 
-// Unchanged is returned by an update function that has nothing to write.
-var Unchanged = errors.New("record: unchanged")
+// ErrUnchanged is returned by an update function that has nothing to write.
+var ErrUnchanged = errors.New("record: unchanged")
 
 // Client reads and writes the records of one store.
 type Client struct {
@@ -104,7 +104,7 @@ func decode[T any](c *Client, r store.Record) (Object[T], error) {
 
 // Update changes one record: it reads it, lets change modify a private copy and
 // add to the transaction, and commits on the condition that the record is as
-// read. Whoever loses a race starts over. change may return Unchanged.
+// read. Whoever loses a race starts over. change may return ErrUnchanged.
 func Update[T any](ctx context.Context, c *Client, key string, change func(v *T, t *Txn) error) (Object[T], error) {
 	for range attempts {
 		r, err := c.store.Get(ctx, key)
@@ -117,7 +117,7 @@ func Update[T any](ctx context.Context, c *Client, key string, change func(v *T,
 		}
 		t := c.Begin()
 		if err := change(&o.Value, t); err != nil {
-			if errors.Is(err, Unchanged) {
+			if errors.Is(err, ErrUnchanged) {
 				return o, nil
 			}
 			return o, err

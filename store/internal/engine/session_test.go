@@ -82,7 +82,7 @@ func TestDeadlineHasAMargin(t *testing.T) {
 		if !exists(t, s, "k") {
 			t.Fatal("the key went early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if exists(t, s, "k") {
 			t.Fatal("the key is still there")
 		}

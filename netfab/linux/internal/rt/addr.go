@@ -3,12 +3,12 @@
 package rt
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nlenc"
 	"golang.org/x/sys/unix"
 )
 
@@ -173,8 +173,8 @@ func neighbour(verb string, typ uint16, flags netlink.HeaderFlags, n Neighbour) 
 func ndmsg(family uint8, link uint32, state uint16, flags uint8) []byte {
 	b := make([]byte, unix.SizeofNdMsg)
 	b[0] = family
-	nlenc.PutUint32(b[4:8], link)
-	nlenc.PutUint16(b[8:10], state)
+	binary.NativeEndian.PutUint32(b[4:8], link)
+	binary.NativeEndian.PutUint16(b[8:10], state)
 	b[10] = flags
 	return b
 }
@@ -191,8 +191,8 @@ func (c *Conn) FDBs() ([]FDB, error) {
 		if len(m.Data) < unix.SizeofNdMsg || m.Data[0] != unix.AF_BRIDGE {
 			continue
 		}
-		e := FDB{Link: nlenc.Uint32(m.Data[4:8]), Self: m.Data[10]&unix.NTF_SELF != 0}
-		state := nlenc.Uint16(m.Data[8:10])
+		e := FDB{Link: binary.NativeEndian.Uint32(m.Data[4:8]), Self: m.Data[10]&unix.NTF_SELF != 0}
+		state := binary.NativeEndian.Uint16(m.Data[8:10])
 		if !e.Self && state != unix.NUD_NOARP {
 			continue
 		}
@@ -228,14 +228,14 @@ func (c *Conn) Neighbours() ([]Neighbour, error) {
 	}
 	var entries []Neighbour
 	for _, m := range msgs {
-		if len(m.Data) < unix.SizeofNdMsg || nlenc.Uint16(m.Data[8:10])&unix.NUD_PERMANENT == 0 {
+		if len(m.Data) < unix.SizeofNdMsg || binary.NativeEndian.Uint16(m.Data[8:10])&unix.NUD_PERMANENT == 0 {
 			continue
 		}
 		var e FDB
 		if err := e.decode(m.Data[unix.SizeofNdMsg:]); err != nil {
 			return nil, fmt.Errorf("list neighbours: %w", err)
 		}
-		entries = append(entries, Neighbour{Link: nlenc.Uint32(m.Data[4:8]), Addr: e.Dst, MAC: e.MAC})
+		entries = append(entries, Neighbour{Link: binary.NativeEndian.Uint32(m.Data[4:8]), Addr: e.Dst, MAC: e.MAC})
 	}
 	return entries, nil
 }

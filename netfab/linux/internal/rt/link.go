@@ -3,13 +3,13 @@
 package rt
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nlenc"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,7 +85,7 @@ func group(l Link) []netlink.Attribute {
 	if l.Group == 0 {
 		return nil
 	}
-	return []netlink.Attribute{{Type: unix.IFLA_GROUP, Data: nlenc.Uint32Bytes(l.Group)}}
+	return []netlink.Attribute{{Type: unix.IFLA_GROUP, Data: binary.NativeEndian.AppendUint32(nil, l.Group)}}
 }
 
 // DelLink removes a link by name; one that is gone is nil.
@@ -127,7 +127,7 @@ func decodeLink(b []byte) (Link, error) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return Link{}, fmt.Errorf("message of %d bytes", len(b))
 	}
-	l := Link{Index: nlenc.Uint32(b[4:8]), Up: nlenc.Uint32(b[8:12])&unix.IFF_UP != 0}
+	l := Link{Index: binary.NativeEndian.Uint32(b[4:8]), Up: binary.NativeEndian.Uint32(b[8:12])&unix.IFF_UP != 0}
 	ad, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
 	if err != nil {
 		return Link{}, err
