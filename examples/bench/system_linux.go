@@ -73,11 +73,12 @@ func serveImage(dir string) (url string, err error) {
 
 // daemon is a running sfd and how to call it.
 type daemon struct {
-	cmd   *exec.Cmd
-	log   *os.File
-	url   string
-	token string
-	http  http.Client
+	cmd     *exec.Cmd
+	cleanup *exec.Cmd
+	log     *os.File
+	url     string
+	token   string
+	http    http.Client
 }
 
 func startDaemon(sfd, dir string) (*daemon, error) {
@@ -87,9 +88,10 @@ func startDaemon(sfd, dir string) (*daemon, error) {
 	}
 	client := filepath.Join(dir, "client.json")
 	netns := filepath.Join(dir, "netns")
-	d := &daemon{log: log, cmd: exec.Command(sfd, "--data-dir", filepath.Join(dir, "data"), "--client-file", client,
-		"--netns-dir", netns, "--api-port", "0", "--log-level", "warn")}
-	d.cmd.Stdout, d.cmd.Stderr = log, log
+	options := []string{"--data-dir", filepath.Join(dir, "data"), "--client-file", client,
+		"--netns-dir", netns, "--api-port", "0", "--log-level", "warn"}
+	d := &daemon{log: log, cmd: exec.Command(sfd, options...), cleanup: exec.Command(sfd, append(options, "--cleanup")...)}
+	d.cmd.Stdout, d.cmd.Stderr, d.cleanup.Stdout, d.cleanup.Stderr = log, log, log, log
 	if err := d.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -127,6 +129,10 @@ func (d *daemon) login(file string) error {
 func (d *daemon) stop() {
 	d.cmd.Process.Signal(os.Interrupt)
 	d.cmd.Wait()
+	if err := d.cleanup.Run(); err != nil {
+		text, _ := os.ReadFile(d.log.Name())
+		fmt.Fprintf(os.Stderr, "bench: sfd --cleanup: %v:\n%s", err, text)
+	}
 	d.log.Close()
 }
 
