@@ -25,7 +25,7 @@ func pingFrom(ctx context.Context, names string, to netip.Addr, times int) error
 	if err != nil || len(found) != 1 {
 		return fmt.Errorf("%d namespaces in %s, want the network's alone: %w", len(found), names, err)
 	}
-	fmt.Printf("$ nsenter --net=%s ping -c %d %s\n", found[0], times, to)
+	fmt.Printf("(sent by this program; by hand: nsenter --net=%s ping %s)\n", found[0], to)
 	conn, err := icmpIn(found[0])
 	if err != nil {
 		return err
