@@ -59,6 +59,7 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 		UUID: c.newUUID(), Namespace: namespace, Created: now, NetworkSpec: want,
 		VNI: 1 + uint32(c.intn(1<<24-1)), RouterMAC: c.newMAC(), Node: node,
 	}
+	router := spec.Router{Node: node, Since: now}
 	n.Status = spec.NetworkStatus{State: StateInitial, Since: now}
 	t := c.records.Begin()
 	if want.NAT {
@@ -75,6 +76,7 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 	}
 	t.Create(record.NetworkKey(n.UUID), n)
 	t.Create(record.NetworkStatusKey(n.UUID), n.Status)
+	t.Create(record.RouterKey(n.UUID), router)
 	t.Create(record.VNIKey(n.VNI), claims.Owned{Owner: n.UUID})
 	t.Put(record.LivePrefix(KindNetwork, namespace)+n.UUID, claims.Empty{})
 	t.Put(record.MemberKey(n.UUID, node), claims.Empty{})
@@ -113,9 +115,13 @@ func (c *Cloud) Network(ctx context.Context, id string) (*Network, error) {
 	if err != nil {
 		return nil, notFound(err, KindNetwork, id)
 	}
+	r, err := record.Get[spec.Router](ctx, c.records, record.RouterKey(id))
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // a deleted network has none
+		return nil, storeError(err)
+	}
 	n := o.Value
-	n.Status = s.Value
-	n.Version = fmt.Sprintf("%d.%d", o.Revision, s.Revision)
+	n.Status, n.Node = s.Value, r.Value.Node
+	n.Version = fmt.Sprintf("%d.%d.%d", o.Revision, s.Revision, r.Revision)
 	if n.Deletion != nil && !n.Deletion.Gone() {
 		n.Status.State = StateDeleting
 	}
@@ -144,15 +150,9 @@ func (c *Cloud) DeleteNetwork(ctx context.Context, id string) error {
 		if len(used) > 0 {
 			return spec.Errorf(ErrInUse, "you cannot delete an in use network").About("network", id)
 		}
-		members, _, _, err := record.List[claims.Empty](ctx, c.records, record.MemberPrefix(id), store.Page{})
-		if err != nil {
-			return err
-		}
 		n.Deletion = &spec.Deletion{Requested: now}
 		t.If(store.PrefixEmpty(record.InterfacePrefix(id)))
-		for _, m := range members {
-			t.Put(record.WorkKey(record.Base(m.Key), KindNetwork, id), claims.Empty{})
-		}
+		t.Put(record.EndKey(id), claims.Empty{}) // which all members watch
 		return c.records.Event(ctx, t, Event{Time: now, Kind: KindNetwork, Object: id, Operation: "api", Phase: "delete"})
 	})
 	return notFound(err, KindNetwork, id)

@@ -32,7 +32,7 @@ type HostView struct {
 // With quiet it checks also what must hold once nothing is left to do: hosts have
 // just what the records want, no more and no less.
 func Invariants(ctx context.Context, s store.Store, hosts []HostView, quiet bool) ([]string, error) {
-	v := &view{quiet: quiet, nics: map[string]spec.Interface{}, members: map[string]bool{}}
+	v := &view{quiet: quiet, nics: map[string]spec.Interface{}, members: map[string]bool{}, routers: map[string]string{}}
 	if err := v.read(ctx, s); err != nil {
 		return nil, err
 	}
@@ -71,7 +71,8 @@ type view struct {
 	macs      map[string]string
 	vnis      map[string]string
 	nodes     []spec.Node // with Used
-	members   map[string]bool
+	members   map[string]bool   // NETWORK/NODE
+	routers   map[string]string // node by network
 	ops       map[string]spec.OperationStatus // by key
 	snapshots map[string]spec.Snapshot        // with status
 	wrong     []string
@@ -115,6 +116,9 @@ func (v *view) read(ctx context.Context, s store.Store) error {
 			n.Status = netStatus[n.UUID]
 			v.networks = append(v.networks, n)
 			v.addresses[n.UUID] = map[netip.Addr]claims.Address{}
+			if r, err := record.Get[spec.Router](ctx, c, record.RouterKey(n.UUID)); err == nil {
+				v.routers[n.UUID] = r.Value.Node
+			}
 			_ = all(ctx, c, record.InterfacePrefix(n.UUID), func(k string, nic spec.Interface) { v.nics[nic.UUID] = nic })
 			_ = all(ctx, c, record.AddressPrefix(n.UUID), func(k string, a claims.Address) {
 				v.addresses[n.UUID][netip.MustParseAddr(record.Base(k))] = a
@@ -302,9 +306,9 @@ func (v *view) checkFabric(ctx context.Context, h HostView) error {
 		v.fail("%s is left behind on %s", stray, h.Node)
 	}
 	wanted := map[string]int{}
-	for _, n := range v.networks {
-		if !n.Deletion.Gone() && v.members[n.UUID+"/"+h.Node] {
-			wanted[n.UUID] = 0
+	for id, node := range v.routers {
+		if node == h.Node {
+			wanted[id] = 0
 		}
 	}
 	for _, nic := range v.nics {
@@ -319,12 +323,59 @@ func (v *view) checkFabric(ctx context.Context, h HostView) error {
 		} else if ports != len(n.Ports) {
 			v.fail("network %s has %d ports on %s, not %d", n.ID, len(n.Ports), h.Node, ports)
 		}
+		v.checkRemotes(h.Node, n)
 		delete(wanted, n.ID)
 	}
 	for id := range wanted {
 		v.fail("network %s is not on %s", id, h.Node)
 	}
+	for _, n := range v.networks {
+		ports, routes := 0, v.routers[n.UUID] == h.Node
+		for _, nic := range v.nics {
+			if nic.Network == n.UUID && nic.Node == h.Node {
+				ports++
+			}
+		}
+		if member := v.members[n.UUID+"/"+h.Node]; member != (routes || ports > 0) {
+			v.fail("node %s is a member of network %s: %v, with %d ports there, its router: %v", h.Node, n.UUID, member, ports, routes)
+		}
+	}
 	return nil
+}
+
+// checkRemotes holds what a host knows of a network's far ends against the records.
+func (v *view) checkRemotes(node string, have netfab.Network) {
+	address := func(node string) (a netip.Addr) {
+		for _, n := range v.nodes {
+			if n.Name == node && n.Address != "" {
+				a = netip.MustParseAddr(n.Address)
+			}
+		}
+		return a
+	}
+	if !address(node).IsValid() {
+		return
+	}
+	want := map[netip.Addr]netip.Addr{} // VTEP by address
+	for _, nic := range v.nics {
+		if nic.Network == have.ID && nic.Node != node {
+			want[nic.Address] = address(nic.Node)
+		}
+	}
+	for _, n := range v.networks {
+		if n.UUID == have.ID && n.NAT && v.routers[n.UUID] != node {
+			want[n.Router()] = address(v.routers[n.UUID])
+		}
+	}
+	for _, r := range have.Remote {
+		if want[r.Addr] != r.VTEP {
+			v.fail("%s sends what is for %s of network %s to %s, not to %s", node, r.Addr, have.ID, r.VTEP, want[r.Addr])
+		}
+		delete(want, r.Addr)
+	}
+	for addr, vtep := range want {
+		v.fail("%s does not know that %s of network %s is at %s", node, addr, have.ID, vtep)
+	}
 }
 
 // checkStates finds what is still going on.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -83,6 +84,7 @@ type Sim struct {
 // process that made them.
 type SimNode struct {
 	Name      string
+	Address   netip.Addr // on the simulated underlay
 	Machine   *fake.Host
 	Fabric    *fabric.Host
 	*sf.Cloud // of its process, nil while none runs
@@ -118,6 +120,7 @@ func Simulate(cfg SimConfig, test func(*Sim) error) error {
 	s.Store = memory.New(memory.Config{Now: func() time.Time { return s.now }})
 	for i := range max(cfg.Nodes, 1) {
 		n := &SimNode{Name: fmt.Sprintf("node%d", i+1), sim: s, Fabric: fabric.NewHost()}
+		n.Address = netip.AddrFrom4([4]byte{10, 64, byte((i + 1) >> 8), byte(i + 1)})
 		n.Machine = fake.NewHost(fake.Config{Now: func() time.Time { return s.now }, Hook: n.hook})
 		s.Nodes = append(s.Nodes, n)
 	}
@@ -303,7 +306,7 @@ func (n *SimNode) Start(ctx context.Context) error {
 		Store: simStore{s.Store, s, p}, Clock: simClock{s, p}, Rand: s.chaos,
 		Go: func(name string, loop func()) { s.add(name, p, loop) },
 		Node: &sf.NodeConfig{
-			Name: n.Name, Workers: 3,
+			Name: n.Name, Address: n.Address, Workers: 3,
 			Hypervisor: simHypervisor{n.Machine.Hypervisor(), s, p}, Volumes: n.Machine.Volumes(),
 			Fabric: fabric.New(fabric.Config{Host: n.Fabric, Tag: "sim/" + n.Name, Hook: n.fabricHook}),
 		},

@@ -25,9 +25,9 @@ type Network struct {
 	VNI       uint32     `json:"vni"` // VXLAN network identifier, 1 to 2^24-1
 	RouterMAC string     `json:"router_mac"`
 	Gateway   netip.Addr `json:"gateway,omitzero"` // its own address in the floating network, where NAT
-	Node      string     `json:"node,omitempty"`   // that is its router
 	Deletion  *Deletion  `json:"deletion,omitempty"`
 
+	Node    string        `json:"-"` // that routes it
 	Status  NetworkStatus `json:"-"`
 	Version string        `json:"-"` // changes with anything above
 }
@@ -40,6 +40,12 @@ func (n *Network) Prefix() netip.Prefix {
 
 // Router is the address of the network's router, the first of its block.
 func (n *Network) Router() netip.Addr { return n.Prefix().Masked().Addr().Next() }
+
+// Router says which node routes a network.
+type Router struct {
+	Node  string    `json:"node"`
+	Since time.Time `json:"since"`
+}
 
 // NetworkStatus is a network as it is, written by the node that routes it.
 type NetworkStatus struct {

@@ -66,10 +66,20 @@ type Disk struct {
 }
 
 // Open opens the disk at path with its chain; see Chain for what to trust it with.
-func Open(path string) (*Disk, error) {
-	layers, err := Chain(path)
-	if err != nil {
-		return nil, err
+func Open(path string) (*Disk, error) { return OpenLayer(Layer{Path: path, Format: "qcow2"}) }
+
+// OpenLayer is Open of a disk whose format is given: "qcow2" or "raw".
+func OpenLayer(top Layer) (*Disk, error) {
+	layers := []Layer{top}
+	switch top.Format {
+	case "raw":
+	case "qcow2":
+		var err error
+		if layers, err = Chain(top.Path); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("%s: %w: a disk in format %q", top.Path, ErrFormat, top.Format)
 	}
 	d := &Disk{}
 	for i := len(layers) - 1; i >= 0; i-- {
@@ -91,7 +101,7 @@ func (d *Disk) push(l Layer) error {
 	if l.Format == "raw" {
 		st, err := f.Stat()
 		if err == nil {
-			d.ReaderAt, d.Size = f, st.Size()
+			d.ReaderAt, d.Size = rawFile{f}, st.Size()
 		}
 		return err
 	}

@@ -2,12 +2,12 @@ package qcow2
 
 import (
 	"bytes"
-	"compress/flate"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"sync"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -19,10 +19,12 @@ type Reader struct {
 	backed  int64       // bytes of backing; zeroes beyond
 	l1      []byte
 	zstd    *zstd.Decoder // made on first use
+	flate   io.ReadCloser // made on first use
 
 	mu       sync.Mutex
 	l2       []byte // the last L2 table used
 	l2Offset int64
+	packed   []byte // room for a compressed cluster
 	cluster  []byte // the last compressed cluster, inflated
 	entry    uint64 // its L2 entry
 }
@@ -69,36 +71,114 @@ func (r *Reader) ReadAt(p []byte, offset int64) (n int, err error) {
 		if offset >= r.info.VirtualSize {
 			return n, io.EOF
 		}
-		within := offset & (r.info.ClusterSize - 1)
-		part := p[:min(int64(len(p)), r.info.ClusterSize-within, r.info.VirtualSize-offset)]
-		if err := r.readCluster(part, offset, within); err != nil {
+		m, err := r.run(offset, min(int64(len(p)), r.info.VirtualSize-offset))
+		if err == nil {
+			err = r.readRun(p[:m.length], offset, m)
+		}
+		if err != nil {
 			return n, fmt.Errorf("read the disk at %d: %w", offset, err)
 		}
-		n, offset, p = n+len(part), offset+int64(len(part)), p[len(part):]
+		n, offset, p = n+int(m.length), offset+m.length, p[m.length:]
 	}
 	return n, nil
 }
 
-// readCluster fills p from offset, which is within bytes into its cluster.
-func (r *Reader) readCluster(p []byte, offset, within int64) error {
-	entry, err := r.lookup(offset)
-	if err != nil {
-		return err
+// run is a stretch of a disk that is read in one piece.
+type run struct {
+	kind   runKind
+	entry  uint64 // of the L2 table, its first
+	offset int64  // in the file, of runPlain
+	length int64  // bytes
+}
+
+type runKind int
+
+const (
+	runZero    runKind = iota
+	runBacking         // what lies below
+	runPlain
+	runPacked // within one compressed cluster
+)
+
+// run finds the longest run from a disk offset on, at most limit bytes, within
+// one L2 table. The caller holds mu.
+func (r *Reader) run(offset, limit int64) (run, error) {
+	size := r.info.ClusterSize
+	perTable := size / 8
+	index := offset >> r.info.clusterBits
+	within := offset & (size - 1)
+	n := index % perTable
+	m := run{length: (perTable-n)<<r.info.clusterBits - within}
+	table := int64(binary.BigEndian.Uint64(r.l1[index/perTable*8:]) & offsetMask)
+	if table == 0 {
+		m.kind = runBacking
+		m.length = min(m.length, limit)
+		return m, nil
 	}
+	if err := r.load(table); err != nil {
+		return run{}, err
+	}
+	m.entry = binary.BigEndian.Uint64(r.l2[n*8:])
+	m.kind, m.offset = r.kind(m.entry)
+	m.offset += within
+	m.length = size - within
+	for n++; n < perTable && m.length < limit && m.kind != runPacked; n++ {
+		kind, at := r.kind(binary.BigEndian.Uint64(r.l2[n*8:]))
+		if kind != m.kind || kind == runPlain && at != m.offset+m.length {
+			break
+		}
+		m.length += size
+	}
+	m.length = min(m.length, limit)
+	return m, nil
+}
+
+// kind says what an L2 entry means, and where a plain cluster begins.
+func (r *Reader) kind(entry uint64) (kind runKind, offset int64) {
 	switch {
 	case entry&flagCompressed != 0:
-		if err := r.inflate(entry); err != nil {
-			return err
-		}
-		copy(p, r.cluster[within:])
-		return nil
+		return runPacked, 0
 	case r.info.Version > 2 && entry&flagZero != 0:
+		return runZero, 0
+	case entry&offsetMask == 0:
+		return runBacking, 0
+	}
+	return runPlain, int64(entry & offsetMask)
+}
+
+// readRun fills p, which is the run m at a disk offset.
+func (r *Reader) readRun(p []byte, offset int64, m run) error {
+	switch m.kind {
+	case runZero:
 		clear(p)
 		return nil
-	case entry&offsetMask == 0:
+	case runBacking:
 		return r.readBacking(p, offset)
+	case runPlain:
+		return readFull(r.file, p, m.offset)
 	}
-	return readFull(r.file, p, int64(entry&offsetMask)+within)
+	if err := r.inflate(m.entry); err != nil {
+		return err
+	}
+	copy(p, r.cluster[offset&(r.info.ClusterSize-1):])
+	return nil
+}
+
+// extent implements extents.
+func (r *Reader) extent(offset int64) (data bool, length int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, err := r.run(offset, r.info.VirtualSize-offset)
+	switch {
+	case err != nil:
+		return false, 0, fmt.Errorf("look at the disk at %d: %w", offset, err)
+	case m.kind != runBacking:
+		return m.kind != runZero, m.length, nil
+	case r.backing == nil || offset >= r.backed:
+		return false, m.length, nil
+	}
+	data, length, err = extent(r.backing, offset, r.backed)
+	return data, min(length, m.length), err
 }
 
 // readBacking fills p from the backing file, zeroes beyond its end.
@@ -114,22 +194,17 @@ func (r *Reader) readBacking(p []byte, offset int64) error {
 	return nil
 }
 
-// lookup finds the L2 entry for a disk offset; 0 where there is no table.
-func (r *Reader) lookup(offset int64) (uint64, error) {
-	index := offset >> r.info.clusterBits
-	perTable := r.info.ClusterSize / 8
-	table := int64(binary.BigEndian.Uint64(r.l1[index/perTable*8:]) & offsetMask)
-	if table == 0 {
-		return 0, nil
+// load makes table the last L2 table used.
+func (r *Reader) load(table int64) error {
+	if table == r.l2Offset {
+		return nil
 	}
-	if table != r.l2Offset {
-		r.l2Offset = 0
-		if err := readFull(r.file, r.l2, table); err != nil {
-			return 0, fmt.Errorf("L2 table: %w", err)
-		}
-		r.l2Offset = table
+	r.l2Offset = 0
+	if err := readFull(r.file, r.l2, table); err != nil {
+		return fmt.Errorf("L2 table: %w", err)
 	}
-	return binary.BigEndian.Uint64(r.l2[index%perTable*8:]), nil
+	r.l2Offset = table
+	return nil
 }
 
 // extent returns where the compressed bytes of an L2 entry lie: at most length
@@ -148,7 +223,10 @@ func (r *Reader) inflate(entry uint64) error {
 	}
 	r.entry = 0
 	offset, length := r.info.extent(entry)
-	packed := make([]byte, length)
+	if int64(cap(r.packed)) < length {
+		r.packed = make([]byte, length)
+	}
+	packed := r.packed[:length]
 	n, err := readSome(r.file, packed, offset) // the last sector may lie beyond the end
 	if err != nil {
 		return err
@@ -163,7 +241,13 @@ func (r *Reader) inflate(entry uint64) error {
 // decompress inflates packed into r.cluster, which it must fill.
 func (r *Reader) decompress(packed []byte) error {
 	if r.info.Compression == Deflate {
-		_, err := io.ReadFull(flate.NewReader(bytes.NewReader(packed)), r.cluster)
+		if r.flate == nil {
+			r.flate = flate.NewReader(nil)
+		}
+		if err := r.flate.(flate.Resetter).Reset(bytes.NewReader(packed), nil); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(r.flate, r.cluster)
 		return err
 	}
 	var err error

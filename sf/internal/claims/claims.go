@@ -130,7 +130,7 @@ func FinalizeNetwork(ctx context.Context, c *record.Client, id string, now time.
 		t.If(store.PrefixEmpty(record.MemberPrefix(id)))
 		t.Put(record.NetworkStatusKey(id), spec.NetworkStatus{State: spec.StateDeleted, Since: now})
 		t.Delete(record.VNIKey(n.VNI), record.LivePrefix(spec.KindNetwork, n.Namespace)+id)
-		t.DeletePrefix(record.AddressPrefix(id))
+		t.DeletePrefix(record.AddressPrefix(id), record.MeshPrefix(id))
 		if n.Gateway.IsValid() {
 			rest(t, spec.FloatingNetwork, n.Gateway.String(), now)
 		}

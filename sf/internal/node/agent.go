@@ -68,6 +68,7 @@ type Agent struct {
 	mu        sync.Mutex
 	session   store.Session
 	instances map[string]*instance // what is known beyond the records, by UUID
+	view      view
 	fabric    fabricState
 	ports     map[string]*ports // of running instances
 	failures  map[string]int    // in a row, by key
@@ -105,21 +106,32 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 		instances: map[string]*instance{}, ports: map[string]*ports{}, failures: map[string]int{},
 	}
 	a.fabric.init()
+	a.view.init()
 	if err := a.register(ctx); err != nil {
-		return nil, err
-	}
-	watch, err := a.follow(ctx)
-	if err != nil {
 		return nil, err
 	}
 	events, err := cfg.Hypervisor.Events(ctx)
 	if err != nil {
-		watch.Close()
 		return nil, fmt.Errorf("hypervisor events: %w", err)
 	}
+	var watches []store.Watcher
+	for _, m := range a.mirrors() {
+		w, err := a.open(ctx, m)
+		if err != nil {
+			for _, w := range watches {
+				w.Close()
+			}
+			events.Close()
+			return nil, err
+		}
+		watches = append(watches, w)
+	}
+	a.queue.AddAfter(keySession, a.SessionTTL/3)
 	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
-	a.spawn("store", func() { a.pumpStore(loops, watch) })
+	for i, m := range a.mirrors() {
+		a.spawn("store/"+m.prefix, func() { a.keepUp(loops, m, watches[i]) })
+	}
 	a.spawn("hypervisor", func() { a.pumpHypervisor(loops, events) })
 	for i := range cfg.Workers {
 		a.spawn(fmt.Sprintf("worker-%d", i), func() { a.work(loops) })
@@ -153,54 +165,30 @@ func (a *Agent) spawn(name string, loop func()) {
 	})
 }
 
-// follow lists this node's work, makes all of it due, and watches it from there.
-func (a *Agent) follow(ctx context.Context) (store.Watcher, error) {
-	prefix := record.WorkPrefix(a.Name)
-	l, err := a.Records.Store().List(ctx, prefix, store.Page{})
-	if err != nil {
-		return nil, err
-	}
-	a.queue.Add(keyFabric)
-	for _, r := range l.Records {
-		a.due(strings.TrimPrefix(r.Key, prefix))
-	}
-	a.queue.Add(keyResync)
-	a.queue.Add(keyJanitor)
-	a.queue.Add(keyTend)
-	a.queue.AddAfter(keySession, a.SessionTTL/3)
-	return a.Records.Store().Watch(ctx, prefix, l.Revision)
+// mirrors are what the agent follows of the store for as long as it runs.
+func (a *Agent) mirrors() []mirror {
+	return []mirror{a.nodesMirror(), a.liveMirror(), a.workMirror()}
 }
 
-// pumpStore turns changes of the work list into due keys. A watch that ends is
-// started again from a new list.
-func (a *Agent) pumpStore(ctx context.Context, w store.Watcher) {
+// workMirror makes what is on this node's work list due, and again when it is
+// written again.
+func (a *Agent) workMirror() mirror {
 	prefix := record.WorkPrefix(a.Name)
-	for failures := 0; ctx.Err() == nil; {
-		if w == nil {
-			var err error
-			if w, err = a.follow(ctx); err != nil {
-				failures++
-				a.Logger.Warn("the store cannot be watched; trying again", "node", a.Name, "error", err)
-				if a.Clock.Wait(ctx, reconcile.Backoff(failures), nil) != nil {
-					return
-				}
-				w = nil
-				continue
+	return mirror{
+		prefix: prefix,
+		reset: func(all []store.Record) {
+			a.resetNetworks(all)
+			for _, r := range all {
+				a.due(strings.TrimPrefix(r.Key, prefix))
 			}
-			failures = 0
-		}
-		b, err := w.Next(ctx)
-		if err != nil {
-			w.Close()
-			w = nil
-			continue
-		}
-		for _, e := range b.Events {
+			for _, key := range []string{keyFabric, keyResync, keyJanitor, keyTend} {
+				a.queue.Add(key)
+			}
+		},
+		change: func(e store.Event) {
+			a.noteNetwork(e)
 			a.due(strings.TrimPrefix(e.Key, prefix))
-		}
-	}
-	if w != nil {
-		w.Close()
+		},
 	}
 }
 

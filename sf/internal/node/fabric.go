@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/shakenfist/cloud/netfab"
@@ -19,6 +22,7 @@ import (
 type fabricState struct {
 	ports    map[string]bool  // applied, by interface UUID
 	networks map[string]bool  // applied, by UUID
+	left     map[string]bool  // networks that the last Apply left out
 	failed   map[string]error // in the last Apply, by network UUID
 	failures map[string]int   // of a network in a row
 	applied  bool             // at least once
@@ -107,7 +111,9 @@ func (a *Agent) applied(want *wantedFabric, failed map[string]error) {
 			}
 		}
 	}
+	f.left = map[string]bool{}
 	for _, id := range want.leaving {
+		f.left[id] = true
 		if failed[id] == nil {
 			a.queue.Add(keyNetwork + id)
 		}
@@ -115,7 +121,7 @@ func (a *Agent) applied(want *wantedFabric, failed map[string]error) {
 	for _, id := range want.detached {
 		a.queue.Add(keyInstance + id)
 	}
-	for id := range failed {
+	for _, id := range sorted(slices.Collect(maps.Keys(failed))) {
 		if f.failed[id] == nil {
 			a.queue.Add(keyNetwork + id)
 		}
@@ -152,120 +158,170 @@ type wantedFabric struct {
 	detached []string                    // instances whose ports are to be gone
 }
 
-// wanted reads the networks that this node has a part in, and their interfaces here.
+// wanted is the fabric as the records want it, from what is known of them.
 func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
-	w := &wantedFabric{networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{}, instance: map[string]string{}}
-	outside, err := record.Get[spec.Network](ctx, a.Records, record.NetworkKey(spec.FloatingNetwork))
-	if err != nil {
+	if err := a.refresh(ctx); err != nil {
 		return nil, err
 	}
-	w.desired.Outside = netfab.Outside{Prefix: outside.Value.Prefix(), Uplink: a.Uplink}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := &wantedFabric{
+		networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{},
+		instance: map[string]string{},
+	}
+	w.desired.Outside = netfab.Outside{Prefix: a.view.outside, Uplink: a.Uplink}
 	if a.Address.IsValid() {
 		w.desired.Underlay.Addr = a.Address
 	}
-	work, _, _, err := record.List[claims.Empty](ctx, a.Records, record.WorkKey(a.Name, spec.KindNetwork, ""), store.Page{})
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range work {
-		n, err := record.Get[spec.Network](ctx, a.Records, record.NetworkKey(record.Base(o.Key)))
-		switch {
-		case missing(err):
+	for _, id := range sorted(slices.Collect(maps.Keys(a.view.networks))) {
+		n := a.view.networks[id]
+		if n.ends || !a.hasPart(n) {
+			w.leaving = append(w.leaving, id)
 			continue
-		case err != nil:
+		}
+		if err := a.want(w, n); err != nil {
 			return nil, err
-		case n.Value.Deletion != nil:
-			w.leaving = append(w.leaving, n.Value.UUID)
-		default:
-			if err := a.want(ctx, w, n.Value); err != nil {
-				return nil, err
-			}
 		}
 	}
 	return w, nil
 }
 
-func (a *Agent) want(ctx context.Context, w *wantedFabric, n spec.Network) error {
+// hasPart reports whether this node has a part in a network.
+func (a *Agent) hasPart(n *networkView) bool {
+	if n.router.Node == a.Name {
+		return true
+	}
+	for _, nic := range n.nics {
+		if nic.Node == a.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// want adds one network.
+func (a *Agent) want(w *wantedFabric, n *networkView) error {
 	d := netfab.Network{
 		ID: n.UUID, VNI: n.VNI, Prefix: n.Prefix(), MTU: mtu,
 		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC},
 	}
-	if n.Node == a.Name && n.NAT {
+	if n.NAT && n.router.Node == a.Name {
 		d.Gateway = &netfab.Gateway{Addr: n.Gateway, NAT: true}
 	}
-	nics, _, _, err := record.List[spec.Interface](ctx, a.Records, record.InterfacePrefix(n.UUID), store.Page{})
-	if err != nil {
-		return err
+	if n.NAT {
+		a.wantRemote(&d, n.router.Node, n.RouterMAC, n.Router())
 	}
-	for _, o := range nics {
-		nic := o.Value
-		if nic.Node != a.Name {
-			continue
-		}
-		if a.detaching(nic.Instance) {
-			w.detached = append(w.detached, nic.Instance)
-			continue
-		}
+	for _, id := range sorted(slices.Collect(maps.Keys(n.nics))) {
+		nic := n.nics[id]
 		mac, err := spec.ParseMAC(nic.MAC)
 		if err != nil {
 			return err
+		}
+		if d.Gateway != nil && nic.Floating.IsValid() {
+			d.Gateway.Floating = append(d.Gateway.Floating, netfab.Floating{Outside: nic.Floating, Inside: nic.Address})
+		}
+		if nic.Node != a.Name {
+			a.wantRemote(&d, nic.Node, mac, nic.Address)
+			continue
+		}
+		if m := a.instances[nic.Instance]; m != nil && m.detach {
+			w.detached = append(w.detached, nic.Instance)
+			continue
 		}
 		d.Ports = append(d.Ports, netfab.Port{ID: nic.UUID, MAC: mac, Addr: nic.Address})
 		w.instance[nic.UUID] = nic.Instance
 		w.nics[n.UUID] = append(w.nics[n.UUID], nic)
 	}
-	w.networks[n.UUID] = n
+	w.networks[n.UUID] = n.Network
 	w.desired.Networks = append(w.desired.Networks, d)
 	return nil
 }
 
-func (a *Agent) detaching(instance string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	m := a.instances[instance]
-	return m != nil && m.detach
+// wantRemote adds what is reached through another node, where there is a mesh
+// with it.
+func (a *Agent) wantRemote(d *netfab.Network, node, mac string, addr netip.Addr) {
+	if vtep := a.view.nodes[node]; node != a.Name && vtep.IsValid() && a.Address.IsValid() {
+		d.Remote = append(d.Remote, netfab.Remote{MAC: mac, Addr: addr, VTEP: vtep})
+	}
 }
 
-// reconcileNetwork reports on a network, or ends its deletion.
+// sorted is s in order: what is made from maps must not depend on their order.
+func sorted(s []string) []string {
+	slices.Sort(s)
+	return s
+}
+
+// reconcileNetwork reports on a network, or leaves it.
 func (a *Agent) reconcileNetwork(ctx context.Context, id string) (time.Duration, error) {
-	n, err := record.Get[spec.Network](ctx, a.Records, record.NetworkKey(id))
-	if missing(err) {
-		return never, nil
-	}
-	if err != nil {
-		return 0, err
-	}
 	a.mu.Lock()
-	have, failed, applied := a.fabric.networks[id], a.fabric.failed[id], a.fabric.applied
+	n := a.view.networks[id]
+	have, left, failed := a.fabric.networks[id], a.fabric.left[id], a.fabric.failed[id]
+	var ends, routes bool
+	if n != nil {
+		ends, routes = n.ends, n.router.Node == a.Name
+	}
 	a.mu.Unlock()
 	switch {
-	case n.Value.Deletion.Gone():
+	case n == nil:
+		a.queue.Add(keyFabric) // which follows it, or stops following it
 		return never, nil
-	case n.Value.Deletion != nil && applied && !have && failed == nil:
-		return never, a.leaveNetwork(ctx, id)
-	case n.Value.Deletion != nil && failed == nil, !have && failed == nil:
+	case left && failed == nil:
+		return never, a.leaveNetwork(ctx, id, ends)
+	case !have && failed == nil:
 		a.queue.Add(keyFabric)
 		return showAfter, nil
-	case n.Value.Node != a.Name:
+	case !routes:
 		return never, nil
 	}
 	return never, a.reportNetwork(ctx, id, failed)
 }
 
-// leaveNetwork confirms that nothing of a deleted network is left here, and ends
-// the deletion where no other node has a part in it either.
-func (a *Agent) leaveNetwork(ctx context.Context, id string) error {
-	t := a.Records.Begin().Delete(record.MemberKey(id, a.Name))
-	if _, err := a.Records.Commit(ctx, t); err != nil {
+// leaveNetwork confirms that nothing of a network is left here, unless the node
+// was given a part in it anew, and ends its deletion where no other node has a
+// part in it either.
+func (a *Agent) leaveNetwork(ctx context.Context, id string, ends bool) error {
+	work, err := record.Get[claims.Empty](ctx, a.Records, record.WorkKey(a.Name, spec.KindNetwork, id))
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	// Whoever gives this node a part writes the work entry. What was given before
+	// that was read shows here; what is given later fails the commit.
+	if has, err := a.hasPartNow(ctx, id); err != nil || has {
+		a.queue.Add(keyFabric)
 		return err
 	}
-	err := claims.FinalizeNetwork(ctx, a.Records, id, a.Clock.Now(), a.Keep)
+	t := a.Records.Begin().If(store.RevisionIs(work.Key, work.Revision)).Delete(record.MemberKey(id, a.Name))
+	if !ends {
+		t.Delete(work.Key)
+	}
+	_, err = a.Records.Commit(ctx, t)
+	if errors.Is(err, store.ErrConflict) {
+		a.queue.Add(keyFabric)
+		return nil
+	}
+	if err != nil || !ends {
+		return err
+	}
+	err = claims.FinalizeNetwork(ctx, a.Records, id, a.Clock.Now(), a.Keep)
 	if err != nil && !errors.Is(err, store.ErrConflict) {
 		return err
 	}
-	_, err = a.Records.Commit(ctx, a.Records.Begin().Delete(record.WorkKey(a.Name, spec.KindNetwork, id)))
+	_, err = a.Records.Commit(ctx, a.Records.Begin().Delete(work.Key))
 	a.queue.Add(keyJanitor)
 	return err
+}
+
+// hasPartNow asks the store whether this node has a part in a network.
+func (a *Agent) hasPartNow(ctx context.Context, id string) (bool, error) {
+	l, err := a.Records.Store().List(ctx, record.MeshPrefix(id), store.Page{})
+	if err != nil {
+		return false, err
+	}
+	n := &networkView{Network: spec.Network{UUID: id}, nics: map[string]spec.Interface{}}
+	for _, r := range l.Records {
+		a.noteMesh(n, store.Event{Record: r})
+	}
+	return !n.ends && a.hasPart(n), nil
 }
 
 func (a *Agent) reportNetwork(ctx context.Context, id string, failed error) error {

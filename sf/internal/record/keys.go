@@ -23,13 +23,13 @@ func InstanceStatusKey(id string) string {
 func UserDataKey(instance string) string        { return Root + "user-data/" + instance }
 func InterfaceKey(network, id string) string    { return InterfacePrefix(network) + id }
 func InterfaceIndexKey(id string) string        { return Root + "interface-index/" + id }
-func InterfacePrefix(network string) string     { return Root + "interface/" + network + "/" }
+func InterfacePrefix(network string) string     { return MeshPrefix(network) + "nic/" }
 func AddressKey(network, addr string) string    { return AddressPrefix(network) + addr }
 func AddressPrefix(network string) string       { return Root + "address/" + network + "/" }
 func MACKey(mac string) string                  { return Root + "mac/" + mac }
 func VNIKey(vni uint32) string                  { return fmt.Sprintf(Root+"vni/%08d", vni) }
 func NodeKey(name string) string                { return NodePrefix + name }
-func NodeLiveKey(name string) string            { return Root + "node-live/" + name }
+func NodeLiveKey(name string) string            { return NodeLivePrefix + name }
 func NodeUsedKey(name string) string            { return Root + "node-used/" + name }
 func WorkPrefix(node string) string             { return Root + "work/" + node + "/" }
 func MemberPrefix(network string) string        { return Root + "member/" + network + "/" }
@@ -63,6 +63,7 @@ const (
 	InstancePrefix       = Root + "instance/"
 	InstanceStatusPrefix = Root + "instance-status/"
 	NodePrefix           = Root + "node/"
+	NodeLivePrefix       = Root + "node-live/"
 	ExpiryPrefix         = Root + "expire/"
 )
 
@@ -84,6 +85,16 @@ func ParseExpiryKey(key string) (at time.Time, what []string, ok bool) {
 	}
 	return time.Unix(unix, 0).UTC(), parts[1:], true
 }
+
+// MeshPrefix holds what every member of a network has to know: its interfaces,
+// which node routes it, and whether it is to go. Members watch it.
+func MeshPrefix(network string) string { return Root + "mesh/" + network + "/" }
+
+// RouterKey says which node routes a network.
+func RouterKey(network string) string { return MeshPrefix(network) + "router" }
+
+// EndKey exists once a network is to be deleted.
+func EndKey(network string) string { return MeshPrefix(network) + "end" }
 
 // Base returns what follows the last slash of a key.
 func Base(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }

@@ -1,0 +1,239 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// view is what the agent knows of the records that its fabric is made from. It is
+// kept by watches, so that the fabric stands while the store is away.
+type view struct {
+	outside  netip.Prefix            // the floating block; not valid until read
+	nodes    map[string]netip.Addr   // addresses on the underlay, by name
+	live     map[string]bool         // nodes
+	work     map[string]bool         // networks on the work list
+	networks map[string]*networkView // those of work that are followed
+}
+
+// networkView is one network as its members see it.
+type networkView struct {
+	spec.Network // as created; nothing of it changes but what follows
+	router       spec.Router
+	ends         bool // to be deleted
+	nics         map[string]spec.Interface
+	stop         context.CancelFunc
+}
+
+func (v *view) init() {
+	v.nodes, v.live = map[string]netip.Addr{}, map[string]bool{}
+	v.work, v.networks = map[string]bool{}, map[string]*networkView{}
+}
+
+// nodesMirror follows the addresses of all nodes.
+func (a *Agent) nodesMirror() mirror {
+	note := func(r store.Record) {
+		var n spec.Node
+		if err := json.Unmarshal(r.Value, &n); err != nil {
+			a.Logger.Error("a node's record is not readable", "key", r.Key, "error", err)
+			return
+		}
+		addr, _ := netip.ParseAddr(n.Address) // a node without has no part in the mesh
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.view.nodes[n.Name] != addr {
+			a.view.nodes[n.Name] = addr
+			a.queue.Add(keyFabric)
+		}
+	}
+	return mirror{
+		prefix: record.NodePrefix,
+		reset: func(all []store.Record) {
+			for _, r := range all {
+				note(r)
+			}
+		},
+		change: func(e store.Event) {
+			if !e.Deleted {
+				note(e.Record)
+			}
+		},
+	}
+}
+
+// liveMirror follows which nodes live.
+func (a *Agent) liveMirror() mirror {
+	return mirror{
+		prefix: record.NodeLivePrefix,
+		reset: func(all []store.Record) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			clear(a.view.live)
+			for _, r := range all {
+				a.view.live[record.Base(r.Key)] = true
+			}
+		},
+		change: func(e store.Event) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if e.Deleted {
+				delete(a.view.live, record.Base(e.Key))
+			} else {
+				a.view.live[record.Base(e.Key)] = true
+			}
+		},
+	}
+}
+
+// networkOf returns the network that an entry of the work list is about.
+func (a *Agent) networkOf(key string) (id string, ok bool) {
+	return strings.CutPrefix(key, record.WorkKey(a.Name, spec.KindNetwork, ""))
+}
+
+// resetNetworks notes which networks are on the work list.
+func (a *Agent) resetNetworks(all []store.Record) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.view.work)
+	for _, r := range all {
+		if id, ok := a.networkOf(r.Key); ok {
+			a.view.work[id] = true
+		}
+	}
+}
+
+// noteNetwork notes a change of the work list.
+func (a *Agent) noteNetwork(e store.Event) {
+	id, ok := a.networkOf(e.Key)
+	if !ok {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e.Deleted {
+		delete(a.view.work, id)
+	} else {
+		a.view.work[id] = true
+	}
+}
+
+// refresh follows the networks of the work list, and no others.
+func (a *Agent) refresh(ctx context.Context) error {
+	if err := a.readOutside(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	var missing []string
+	for id := range a.view.work {
+		if a.view.networks[id] == nil {
+			missing = append(missing, id)
+		}
+	}
+	for id, n := range a.view.networks {
+		if !a.view.work[id] {
+			n.stop()
+			delete(a.view.networks, id)
+		}
+	}
+	a.mu.Unlock()
+	for _, id := range sorted(missing) {
+		if err := a.followNetwork(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readOutside reads the floating block, which hardly ever changes: the last that
+// was read serves while the store is away.
+func (a *Agent) readOutside(ctx context.Context) error {
+	n, err := record.Get[spec.Network](ctx, a.Records, record.NetworkKey(spec.FloatingNetwork))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil && !a.view.outside.IsValid() {
+		return err
+	}
+	if err == nil {
+		a.view.outside = n.Value.Prefix()
+	}
+	return nil
+}
+
+// followNetwork reads a network and watches what its members share.
+func (a *Agent) followNetwork(ctx context.Context, id string) error {
+	o, err := record.Get[spec.Network](ctx, a.Records, record.NetworkKey(id))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	n := &networkView{Network: o.Value, nics: map[string]spec.Interface{}}
+	if err != nil || n.Deletion.Gone() {
+		n.UUID, n.ends, n.stop = id, true, func() {} // nothing to follow: it is to leave this host
+		a.mu.Lock()
+		a.view.networks[id] = n
+		a.mu.Unlock()
+		return nil
+	}
+	m := mirror{
+		prefix: record.MeshPrefix(id),
+		reset: func(all []store.Record) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			clear(n.nics)
+			n.router, n.ends = spec.Router{}, false
+			for _, r := range all {
+				a.noteMesh(n, store.Event{Record: r})
+			}
+			a.queue.Add(keyFabric)
+		},
+		change: func(e store.Event) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.noteMesh(n, e)
+			a.queue.Add(keyFabric)
+		},
+	}
+	w, err := a.open(ctx, m)
+	if err != nil {
+		return err
+	}
+	following, stop := context.WithCancel(ctx)
+	n.stop = stop
+	a.mu.Lock()
+	a.view.networks[id] = n
+	a.mu.Unlock()
+	a.spawn("mesh/"+id, func() { a.keepUp(following, m, w) })
+	return nil
+}
+
+// noteMesh notes one change of a network; a.mu is held.
+func (a *Agent) noteMesh(n *networkView, e store.Event) {
+	var into any
+	var nic spec.Interface
+	switch e.Key {
+	case record.RouterKey(n.UUID):
+		n.router = spec.Router{}
+		into = &n.router
+	case record.EndKey(n.UUID):
+		n.ends = !e.Deleted
+		return
+	default:
+		delete(n.nics, record.Base(e.Key))
+		into = &nic
+	}
+	if e.Deleted {
+		return
+	}
+	if err := json.Unmarshal(e.Value, into); err != nil {
+		a.Logger.Error("a record is not readable", "key", e.Key, "error", err)
+		return
+	}
+	if nic.UUID != "" {
+		n.nics[nic.UUID] = nic
+	}
+}
