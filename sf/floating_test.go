@@ -1,6 +1,7 @@
 package sf_test
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -57,5 +58,71 @@ func TestFloatingNetworkInUse(t *testing.T) {
 	_, err = sf.Open(ctx, sf.Config{Store: c.Store, FloatingNetwork: netip.MustParsePrefix("10.99.0.0/24")})
 	if err == nil || !strings.Contains(err.Error(), n.Gateway.String()) {
 		t.Errorf("moved from under %s: %v", n.Gateway, err)
+	}
+}
+
+// TestFloat gives an interface a floating address and takes it back, twice, with
+// everything that can be wrong.
+func TestFloat(t *testing.T) {
+	ctx := sftest.Context(t)
+	c := sftest.New(t)
+	n := newNetwork(t, c, "10.0.0.0/24")
+	i := newInstance(t, c, small("one", sf.InterfaceSpec{Network: n.UUID}))
+	j := newInstance(t, c, small("two", sf.InterfaceSpec{Network: n.UUID}))
+	id, other := i.NICs[0].UUID, j.NICs[0].UUID
+	if err := c.Defloat(ctx, id); !errors.Is(err, sf.ErrConflict) || !strings.Contains(err.Error(), "does not have") {
+		t.Errorf("defloat of one without: %v", err)
+	}
+	addr, err := c.Float(ctx, id, "")
+	if err != nil || !netip.MustParsePrefix("192.168.20.0/24").Contains(addr) || addr == n.Gateway {
+		t.Fatalf("float: %s, %v", addr, err)
+	}
+	if nic, err := c.Interface(ctx, id); err != nil || nic.Floating != addr {
+		t.Errorf("the interface: %+v, %v", nic, err)
+	}
+	if _, err := c.Float(ctx, id, ""); !errors.Is(err, sf.ErrConflict) || !strings.Contains(err.Error(), "already has") {
+		t.Errorf("float again: %v", err)
+	}
+	for _, wrong := range []string{addr.String(), n.Gateway.String()} {
+		if _, err := c.Float(ctx, other, wrong); !errors.Is(err, sf.ErrConflict) {
+			t.Errorf("float to %s, which is taken: %v", wrong, err)
+		}
+	}
+	for _, wrong := range []string{"10.0.0.9", "192.168.20.0", "192.168.20.1", "192.168.20.255", "nonsense"} {
+		if _, err := c.Float(ctx, other, wrong); !errors.Is(err, sf.ErrInvalid) {
+			t.Errorf("float to %s: %v", wrong, err)
+		}
+	}
+	if err := c.Defloat(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Float(ctx, other, addr.String()); err != nil || got != addr { // it rests, and was asked for
+		t.Errorf("float to what was given back: %s, %v", got, err)
+	}
+	if err := c.DeleteInstance(ctx, j.UUID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitInstance(ctx, j.UUID, sf.InstanceGone); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Float(ctx, id, addr.String()); err != nil || got != addr { // given back by the deletion
+		t.Errorf("float to what a deletion gave back: %s, %v", got, err)
+	}
+	if _, err := c.Float(ctx, other, ""); !errors.Is(err, sf.ErrNotFound) {
+		t.Errorf("float of a deleted interface: %v", err)
+	}
+	c.ComeToRest(t)
+}
+
+func TestFloatWithoutNAT(t *testing.T) {
+	ctx := sftest.Context(t)
+	c := sftest.New(t)
+	n, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "inside", Netblock: "10.0.0.0/24"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := newInstance(t, c, small("one", sf.InterfaceSpec{Network: n.UUID}))
+	if _, err := c.Float(ctx, i.NICs[0].UUID, ""); !errors.Is(err, sf.ErrInvalid) || !strings.Contains(err.Error(), "no NAT") {
+		t.Error(err)
 	}
 }

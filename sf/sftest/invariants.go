@@ -70,9 +70,9 @@ type view struct {
 	addresses map[string]map[netip.Addr]claims.Address // by network
 	macs      map[string]string
 	vnis      map[string]string
-	nodes     []spec.Node // with Used
-	members   map[string]bool   // NETWORK/NODE
-	routers   map[string]string // node by network
+	nodes     []spec.Node                     // with Used
+	members   map[string]bool                 // NETWORK/NODE
+	routers   map[string]string               // node by network
 	ops       map[string]spec.OperationStatus // by key
 	snapshots map[string]spec.Snapshot        // with status
 	wrong     []string
@@ -143,6 +143,10 @@ func (v *view) checkAddresses() {
 			case n.UUID != spec.FloatingNetwork && n.Deletion.Gone():
 				v.fail("address %s of deleted network %s is claimed", addr, n.UUID)
 			case !a.Rested.IsZero():
+			case isNIC && n.UUID == spec.FloatingNetwork:
+				if nic.Floating != addr {
+					v.fail("floating address %s is claimed by interface %s, which has %s", addr, nic.UUID, nic.Floating)
+				}
 			case isNIC && (nic.Address != addr || nic.Network != n.UUID):
 				v.fail("address %s of network %s is claimed by interface %s, which has %s", addr, n.UUID, nic.UUID, nic.Address)
 			case !isNIC && !v.isGateway(a.Owner, addr):
@@ -170,6 +174,9 @@ func (v *view) checkClaims() {
 		}
 		if v.addresses[nic.Network][nic.Address].Owner != id {
 			v.fail("interface %s has address %s without a claim", id, nic.Address)
+		}
+		if nic.Floating.IsValid() && v.addresses[spec.FloatingNetwork][nic.Floating].Owner != id {
+			v.fail("interface %s has floating address %s without a claim", id, nic.Floating)
 		}
 		if i := v.instance(nic.Instance); i == nil || i.Deletion.Gone() {
 			v.fail("interface %s outlives its instance %s", id, nic.Instance)
@@ -324,6 +331,7 @@ func (v *view) checkFabric(ctx context.Context, h HostView) error {
 			v.fail("network %s has %d ports on %s, not %d", n.ID, len(n.Ports), h.Node, ports)
 		}
 		v.checkRemotes(h.Node, n)
+		v.checkFloating(h.Node, n)
 		delete(wanted, n.ID)
 	}
 	for id := range wanted {
@@ -375,6 +383,27 @@ func (v *view) checkRemotes(node string, have netfab.Network) {
 	}
 	for addr, vtep := range want {
 		v.fail("%s does not know that %s of network %s is at %s", node, addr, have.ID, vtep)
+	}
+}
+
+// checkFloating holds a router's floating addresses against the records.
+func (v *view) checkFloating(node string, have netfab.Network) {
+	want := map[netip.Addr]netip.Addr{} // inside by outside
+	for _, nic := range v.nics {
+		if nic.Network == have.ID && nic.Floating.IsValid() && v.routers[have.ID] == node {
+			want[nic.Floating] = nic.Address
+		}
+	}
+	if have.Gateway != nil {
+		for _, f := range have.Gateway.Floating {
+			if want[f.Outside] != f.Inside {
+				v.fail("%s leads floating address %s to %s, not to %s", node, f.Outside, f.Inside, want[f.Outside])
+			}
+			delete(want, f.Outside)
+		}
+	}
+	for addr, inside := range want {
+		v.fail("%s does not lead floating address %s to %s", node, addr, inside)
 	}
 }
 

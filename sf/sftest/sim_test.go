@@ -238,7 +238,7 @@ func TestLoseEveryReply(t *testing.T) {
 func chaos(s *Sim, n int) error {
 	ctx := s.Context(1000 * time.Hour)
 	r := s.Rand()
-	var networks, instances, snapshots []string
+	var networks, instances, interfaces, snapshots []string
 	one := func(list []string) string {
 		if len(list) == 0 {
 			return "none"
@@ -254,7 +254,7 @@ func chaos(s *Sim, n int) error {
 			continue
 		}
 		c, err := node.Cloud, error(nil)
-		switch r.IntN(15) {
+		switch r.IntN(17) {
 		case 0, 1:
 			var made *sf.Network
 			if made, err = c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Netblock: "10.0.0.0/29", DHCP: true, NAT: r.IntN(2) == 0}); err == nil {
@@ -268,6 +268,9 @@ func chaos(s *Sim, n int) error {
 			var made *sf.Instance
 			if made, err = c.CreateInstance(ctx, sf.System, want); err == nil {
 				instances = append(instances, made.UUID)
+				for _, nic := range made.NICs {
+					interfaces = append(interfaces, nic.UUID)
+				}
 			}
 		case 5, 6:
 			err = c.DeleteInstance(ctx, one(instances))
@@ -288,6 +291,12 @@ func chaos(s *Sim, n int) error {
 			}
 		case 14:
 			err = c.DeleteSnapshot(ctx, one(snapshots))
+		case 15:
+			if _, err = c.Float(ctx, one(interfaces), ""); errors.Is(err, sf.ErrInvalid) {
+				err = nil // its network has no way outside
+			}
+		case 16:
+			err = c.Defloat(ctx, one(interfaces))
 		default:
 			s.Sleep(time.Duration(r.IntN(20000)) * time.Millisecond)
 		}

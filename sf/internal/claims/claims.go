@@ -9,6 +9,7 @@ package claims
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/record"
@@ -16,8 +17,8 @@ import (
 	"github.com/shakenfist/cloud/store"
 )
 
-// Rest is how long an address is not handed out again while others are free.
-const Rest = 5 * time.Minute
+// RestTime is how long an address is not handed out again while others are free.
+const RestTime = 5 * time.Minute
 
 // Address is the record of a claimed address.
 type Address struct {
@@ -39,10 +40,10 @@ type Where struct {
 // Empty is the record of a key whose existence says it all.
 type Empty struct{}
 
-// rest adds giving back an address to t.
-func rest(t *record.Txn, network, addr string, now time.Time) {
-	t.Put(record.AddressKey(network, addr), Address{Rested: now})
-	t.Put(record.ExpiryKey(now.Add(Rest), "address", network, addr), Empty{})
+// Rest adds giving back an address to t.
+func Rest(t *record.Txn, network string, addr netip.Addr, now time.Time) {
+	t.Put(record.AddressKey(network, addr.String()), Address{Rested: now})
+	t.Put(record.ExpiryKey(now.Add(RestTime), "address", network, addr.String()), Empty{})
 }
 
 // FinalizeInstance ends the deletion of an instance that is gone from its host:
@@ -97,8 +98,12 @@ func releaseInterfaces(ctx context.Context, c *record.Client, t *record.Txn, i *
 		if err != nil {
 			return err
 		}
-		t.Delete(nic.Key, record.InterfaceIndexKey(ref.UUID), record.MACKey(mac))
-		rest(t, ref.Network, nic.Value.Address.String(), now)
+		t.If(store.RevisionIs(nic.Key, nic.Revision)) // it may be given a floating address just now
+		t.Delete(nic.Key, record.InterfaceIndexKey(ref.UUID), record.MACKey(mac)).DeletePrefix(record.EventPrefix(spec.KindInterface, ref.UUID))
+		Rest(t, ref.Network, nic.Value.Address, now)
+		if nic.Value.Floating.IsValid() {
+			Rest(t, spec.FloatingNetwork, nic.Value.Floating, now)
+		}
 	}
 	return nil
 }
@@ -132,7 +137,7 @@ func FinalizeNetwork(ctx context.Context, c *record.Client, id string, now time.
 		t.Delete(record.VNIKey(n.VNI), record.LivePrefix(spec.KindNetwork, n.Namespace)+id)
 		t.DeletePrefix(record.AddressPrefix(id), record.MeshPrefix(id))
 		if n.Gateway.IsValid() {
-			rest(t, spec.FloatingNetwork, n.Gateway.String(), now)
+			Rest(t, spec.FloatingNetwork, n.Gateway, now)
 		}
 		t.Put(record.DeadPrefix(spec.KindNetwork, n.Namespace)+id, Empty{})
 		t.Put(record.ExpiryKey(now.Add(keep), "network", id), Empty{})
