@@ -53,7 +53,8 @@ func Run(t *testing.T, cfg Config) {
 	if cfg.Patience == 0 {
 		cfg.Patience = time.Minute
 	}
-	for _, group := range [][]rule{definitionRules, powerRules, eventRules, consoleRules, restartRules, troubleRules, guestRules} {
+	for _, group := range [][]rule{definitionRules, powerRules, eventRules, consoleRules, restartRules, troubleRules, guestRules,
+		displayRules} {
 		for _, r := range group {
 			t.Run(r.name, func(t *testing.T) {
 				if r.guest && cfg.Guest == nil {

@@ -3,6 +3,7 @@ package fake_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -31,6 +32,8 @@ var broken = map[string]struct {
 	"lists nothing":             {"Adopt", func(h *fake.Hypervisor) driver.Hypervisor { return noList{h} }},
 	"pauses what is off":        {"Off", func(h *fake.Hypervisor) driver.Hypervisor { return pausesAll{h} }},
 	"loses old output":          {"ConsoleLog", func(h *fake.Hypervisor) driver.Hypervisor { return noLog{h} }},
+	"has a black screen":        {"Display", func(h *fake.Hypervisor) driver.Hypervisor { return black{h} }},
+	"shows what has no screen":  {"DisplayNone", func(h *fake.Hypervisor) driver.Hypervisor { return showsAll{h} }},
 }
 
 type strictDestroy struct{ *fake.Hypervisor }
@@ -121,6 +124,42 @@ type noLog struct{ *fake.Hypervisor }
 func (b noLog) ConsoleLog(ctx context.Context, id string, offset int64, p []byte) (int, int64, error) {
 	n, end, err := b.Hypervisor.ConsoleLog(ctx, id, offset, p)
 	return min(n, 60), end, err
+}
+
+type black struct{ *fake.Hypervisor }
+
+func (b black) Display(ctx context.Context, id string) (io.ReadWriteCloser, error) {
+	c, err := b.Hypervisor.Display(ctx, id)
+	return &dark{ReadWriteCloser: c}, err
+}
+
+// dark zeroes all that follows the handshake with the fake's screen.
+type dark struct {
+	io.ReadWriteCloser
+	read int
+}
+
+func (d *dark) Read(p []byte) (int, error) {
+	const handshake, head = 12 + 2 + 4 + 24, 16
+	if d.read < handshake && len(p) > handshake-d.read {
+		p = p[:handshake-d.read]
+	}
+	n, err := d.ReadWriteCloser.Read(p)
+	d.read += n
+	if len(p) > head {
+		clear(p[:n])
+	}
+	return n, err
+}
+
+type showsAll struct{ *fake.Hypervisor }
+
+func (b showsAll) Display(ctx context.Context, id string) (io.ReadWriteCloser, error) {
+	c, err := b.Hypervisor.Display(ctx, id)
+	if errors.Is(err, driver.ErrInvalid) {
+		return &dark{}, nil
+	}
+	return c, err
 }
 
 // TestSuiteNotices runs the suite on each broken driver in a process of its own,

@@ -21,6 +21,7 @@ var (
 	_ driver.Resetter   = (*Hypervisor)(nil)
 	_ driver.Rebooter   = (*Hypervisor)(nil)
 	_ driver.Consoler   = (*Hypervisor)(nil)
+	_ driver.Displayer  = (*Hypervisor)(nil)
 )
 
 // Hypervisor opens the host's hypervisor. Each call is one more handle on the

@@ -20,6 +20,8 @@ type machine struct {
 	logBase  int64 // offset of log[0] among the bytes ever printed
 	typed    []byte
 	consoles []*console
+	screens  []*screen
+	looks    int64 // how often Stats was asked since the start
 }
 
 func (m *machine) boot() {
@@ -58,14 +60,19 @@ func (m *machine) change(s driver.State, reason string) {
 	m.host.publish(driver.Event{ID: m.spec.ID, State: s, Reason: reason})
 }
 
-// end turns the machine off; its consoles read io.EOF after what is left.
+// end turns the machine off; its consoles and screens read
+// io.EOF after what is left.
 func (m *machine) end(s driver.State, reason string) {
 	m.status.PID = 0
 	for _, c := range m.consoles {
 		c.ended = true
 		c.wake.Broadcast()
 	}
-	m.consoles = nil
+	for _, c := range m.screens {
+		c.ended = true
+		c.wake.Broadcast()
+	}
+	m.consoles, m.screens = nil, nil
 	m.change(s, reason)
 }
 

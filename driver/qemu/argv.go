@@ -144,7 +144,9 @@ func videoArgs(v driver.Video) []string {
 	default:
 		return nil
 	}
-	return []string{"-device", device.String()}
+	// The VNC server listens nowhere: viewers are handed to it (see Display). None
+	// of them can send the others away.
+	return []string{"-device", device.String(), "-vnc", "none,share=ignore"}
 }
 
 func nicArgs(nics []driver.NIC, taps []int) []string {

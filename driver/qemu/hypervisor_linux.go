@@ -15,7 +15,7 @@ import (
 )
 
 // Hypervisor runs machines on QEMU. Besides driver.Hypervisor it is a
-// driver.Pauser, Resetter, Rebooter and Consoler.
+// driver.Pauser, Resetter, Rebooter, Consoler, Displayer, Snapshotter and Stater.
 type Hypervisor struct {
 	cfg    Config
 	reg    registry
@@ -40,6 +40,7 @@ var (
 	_ driver.Resetter   = (*Hypervisor)(nil)
 	_ driver.Rebooter   = (*Hypervisor)(nil)
 	_ driver.Consoler   = (*Hypervisor)(nil)
+	_ driver.Displayer  = (*Hypervisor)(nil)
 )
 
 // New opens the driver over cfg.Dir and adopts the machines that run already.

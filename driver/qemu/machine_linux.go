@@ -127,3 +127,10 @@ func (m *machine) on(verb string) (*session, error) {
 	}
 	return m.session, nil
 }
+
+// spec is the machine's definition, which never changes.
+func (m *machine) spec() driver.Spec {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.def.Spec
+}

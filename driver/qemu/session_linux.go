@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type session struct {
 	m       *machine
 	child   *child
 	console *port
+	screen  screen
 	poke    chan struct{} // holds a token while the state should be asked for
 	met     chan struct{} // closed after the first try to connect
 	gone    chan struct{} // closed when the process is gone and its end recorded
@@ -148,13 +150,18 @@ func (s *session) drop() {
 
 // execute runs one monitor command within the driver's time limit.
 func (s *session) execute(ctx context.Context, command string, reply any) error {
+	return s.ask(ctx, command, nil, reply, nil)
+}
+
+// ask is execute of a command with arguments, and with a file unless f is nil.
+func (s *session) ask(ctx context.Context, command string, args, reply any, f *os.File) error {
 	c := s.connected()
 	if c == nil {
 		return fmt.Errorf("%s: %w", command, errMute)
 	}
 	ctx, cancel := s.m.h.bounded(ctx)
 	defer cancel()
-	return c.Execute(ctx, command, nil, reply)
+	return c.ExecuteFile(ctx, command, args, reply, f)
 }
 
 // event notes what only an event tells, and has the rest asked for.
@@ -185,6 +192,7 @@ func (s *session) end(how string) {
 	s.drop()
 	s.child.close()
 	s.console.end()
+	s.screen.end()
 	s.m.h.cleanup(s.m.id)
 	s.m.conclude(s.ending(how))
 	close(s.gone)
@@ -195,6 +203,7 @@ func (s *session) detach() {
 	s.drop()
 	s.child.close()
 	s.console.detach()
+	s.screen.detach()
 }
 
 // await waits for the process to be gone, at most as long as the limits allow.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -111,6 +112,13 @@ func (c *Client) Close() error {
 // Execute runs one command and decodes its return value into reply (nil drops
 // it). Its errors are *Error where QEMU refused, ErrClosed, or ctx's.
 func (c *Client) Execute(ctx context.Context, command string, args, reply any) error {
+	return c.ExecuteFile(ctx, command, args, reply, nil)
+}
+
+// ExecuteFile is Execute of a command that takes a file ("getfd", "add-fd"), which
+// is passed along and stays the caller's to close. The connection must be a
+// *net.UnixConn.
+func (c *Client) ExecuteFile(ctx context.Context, command string, args, reply any, f *os.File) error {
 	answer := make(chan message, 1)
 	c.mu.Lock()
 	c.id++
@@ -122,7 +130,7 @@ func (c *Client) Execute(ctx context.Context, command string, args, reply any) e
 		delete(c.waiting, id)
 		c.mu.Unlock()
 	}()
-	if err := c.send(ctx, request{Execute: command, Arguments: args, ID: id}); err != nil {
+	if err := c.send(ctx, request{Execute: command, Arguments: args, ID: id}, f); err != nil {
 		return fmt.Errorf("qmp: %s: %w", command, err)
 	}
 	select {
@@ -140,7 +148,7 @@ func (c *Client) Execute(ctx context.Context, command string, args, reply any) e
 	}
 }
 
-func (c *Client) send(ctx context.Context, r request) error {
+func (c *Client) send(ctx context.Context, r request, f *os.File) error {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -149,7 +157,13 @@ func (c *Client) send(ctx context.Context, r request) error {
 	defer c.write.Unlock()
 	deadline, _ := ctx.Deadline() // a zero one means none
 	c.conn.SetWriteDeadline(deadline)
-	if _, err := c.conn.Write(append(line, '\n')); err != nil {
+	line = append(line, '\n')
+	if f == nil {
+		_, err = c.conn.Write(line)
+	} else {
+		err = sendFile(c.conn, line, f)
+	}
+	if err != nil {
 		c.conn.Close() // half a request may be out
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	}
