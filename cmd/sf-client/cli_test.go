@@ -122,6 +122,7 @@ const (
 	i1 = "11111111-1111-4111-8111-111111111111"
 	i2 = "22222222-2222-4222-8222-222222222222"
 	n1 = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+	s1 = "55555555-5555-4555-8555-555555555555"
 	f1 = "ffffffff-1111-4fff-8fff-ffffffffffff"
 )
 
@@ -158,29 +159,40 @@ var replies = map[string]string{
 
 	"GET /interfaces/" + f1: `{"uuid": "` + f1 + `", "network_uuid": "` + n1 + `", "instance_uuid": "` + i1 + `", "macaddr": "00:00:00:a8:58:f9", "ipv4": "192.168.1.24", "order": 0, "floating": "192.168.20.9", "state": "created", "state_updated": 1601091239.9, "model": "virtio"}`,
 
-	"GET /instances":                          `[` + instance1 + `,` + instance2 + `]`,
-	"POST /instances":                         instance1,
-	"GET /instances/" + i1:                    instance1,
-	"GET /instances/" + i1 + "/interfaces":    `[{"uuid": "` + f1 + `", "network_uuid": "` + n1 + `", "instance_uuid": "` + i1 + `", "macaddr": "00:00:00:a8:58:f9", "ipv4": "192.168.1.24", "order": 0, "floating": null, "state": "created", "state_updated": 1601091239.9, "model": "virtio"}]`,
-	"GET /instances/" + i1 + "/metadata":      `{"a": "b"}`,
-	"PUT /instances/" + i1 + "/metadata/a":    `null`,
-	"DELETE /instances/" + i1 + "/metadata/a": `null`,
-	"GET /instances/" + i1 + "/events":        `[{"timestamp": 1601091234.5, "object_type": "instance", "object_uuid": "` + i1 + `", "fqdn": "sf-1", "operation": "schedule", "phase": "finish", "duration": 0.17, "message": null}, {"timestamp": 1601091299, "object_type": "instance", "object_uuid": "` + i1 + `", "fqdn": "sf-1", "operation": "trigger", "phase": null, "duration": null, "message": "login prompt"}]`,
-	"GET /instances/" + i1 + "/consoledata":   `vm1 login:`,
-	"POST /instances/" + i1 + "/poweron":      `null`,
-	"POST /instances/" + i1 + "/poweroff":     `null`,
-	"POST /instances/" + i1 + "/pause":        `null`,
-	"POST /instances/" + i1 + "/unpause":      `{"error": "server error", "status": 500}`,
-	"DELETE /instances":                       `["` + i1 + `"]`,
-	"GET /instances/" + i2:                    instance2,
-	"GET /instances/" + i2 + "/interfaces":    `[]`,
-	"GET /instances/" + i2 + "/metadata":      `{}`,
-	"DELETE /instances/" + i2:                 `null`,
-	"POST /instances/" + i2 + "/poweron":      `{"error": "insufficient capacity: sf-1 has no memory", "status": 507}`,
-	"POST /instances/" + i2 + "/poweroff":     `{"error": "address 10.0.0.7 in use", "status": 409}`,
-	"POST /instances/" + i2 + "/pause":        `{"error": "it is not created after 10m0s", "status": 504, "class": "timeout"}`,
-	"GET /instances/" + i2 + "/events":        `[]`,
+	"GET /instances":                             `[` + instance1 + `,` + instance2 + `]`,
+	"POST /instances":                            instance1,
+	"GET /instances/" + i1:                       instance1,
+	"GET /instances/" + i1 + "/interfaces":       `[{"uuid": "` + f1 + `", "network_uuid": "` + n1 + `", "instance_uuid": "` + i1 + `", "macaddr": "00:00:00:a8:58:f9", "ipv4": "192.168.1.24", "order": 0, "floating": null, "state": "created", "state_updated": 1601091239.9, "model": "virtio"}]`,
+	"GET /instances/" + i1 + "/metadata":         `{"a": "b"}`,
+	"PUT /instances/" + i1 + "/metadata/a":       `null`,
+	"DELETE /instances/" + i1 + "/metadata/a":    `null`,
+	"GET /instances/" + i1 + "/events":           `[{"timestamp": 1601091234.5, "object_type": "instance", "object_uuid": "` + i1 + `", "fqdn": "sf-1", "operation": "schedule", "phase": "finish", "duration": 0.17, "message": null}, {"timestamp": 1601091299, "object_type": "instance", "object_uuid": "` + i1 + `", "fqdn": "sf-1", "operation": "trigger", "phase": null, "duration": null, "message": "login prompt"}]`,
+	"GET /instances/" + i1 + "/consoledata":      `vm1 login:`,
+	"POST /instances/" + i1 + "/poweron":         `null`,
+	"POST /instances/" + i1 + "/poweroff":        `null`,
+	"POST /instances/" + i1 + "/pause":           `null`,
+	"POST /instances/" + i1 + "/unpause":         `{"error": "server error", "status": 500}`,
+	"POST /instances/" + i1 + "/rebootsoft":      `null`,
+	"POST /instances/" + i1 + "/reboothard":      `{"id": "16f-a", "instance_uuid": "` + i1 + `", "kind": "reset", "snapshot_uuid": null, "created": 1601091300, "state": "pending", "state_updated": 1601091300}`,
+	"GET /instances/" + i1 + "/operations":       `[` + operation1 + `, ` + operation2 + `]`,
+	"GET /instances/" + i1 + "/operations/16f-a": operation1,
+	"POST /instances/" + i2 + "/rebootsoft":      `{"error": "reboot: the guest does not listen", "status": 500, "class": "failed"}`,
+	"POST /instances/" + i2 + "/reboothard":      `{"error": "instance vm2 is off: only one that is on can be rebooted", "status": 409, "class": "conflict"}`,
+	"DELETE /instances":                          `["` + i1 + `"]`,
+	"GET /instances/" + i2:                       instance2,
+	"GET /instances/" + i2 + "/interfaces":       `[]`,
+	"GET /instances/" + i2 + "/metadata":         `{}`,
+	"DELETE /instances/" + i2:                    `null`,
+	"POST /instances/" + i2 + "/poweron":         `{"error": "insufficient capacity: sf-1 has no memory", "status": 507}`,
+	"POST /instances/" + i2 + "/poweroff":        `{"error": "address 10.0.0.7 in use", "status": 409}`,
+	"POST /instances/" + i2 + "/pause":           `{"error": "it is not created after 10m0s", "status": 504, "class": "timeout"}`,
+	"GET /instances/" + i2 + "/events":           `[]`,
 }
+
+const (
+	operation1 = `{"id": "16f-a", "instance_uuid": "` + i1 + `", "kind": "reset", "snapshot_uuid": null, "created": 1601091300, "state": "done", "state_updated": 1601091301}`
+	operation2 = `{"id": "16f-b", "instance_uuid": "` + i1 + `", "kind": "snapshot", "snapshot_uuid": "` + s1 + `", "created": 1601091310.5, "state": "failed", "state_updated": 1601091311, "error": "no space left"}`
+)
 
 const instance1 = `{"uuid": "` + i1 + `", "name": "vm1", "cpus": 1, "memory": 2048,
  "disk_spec": [{"size": "8", "base": "cirros", "bus": null, "type": "disk"}, {"size": 16, "type": "disk"}],

@@ -41,6 +41,9 @@ func complaint(err error) string {
 	case 409:
 		return "Resource in use: " + reply.Error()
 	case 500:
+		if errors.Is(err, spec.ErrFailed) {
+			return reply.Error() // not the server's fault, and it says what is wrong
+		}
 		return "Internal Server Error: " + reply.Body
 	case 507:
 		return "Insufficient Resources: " + reply.Error()

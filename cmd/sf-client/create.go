@@ -56,16 +56,20 @@ MEMORY is in MiB. Disks appear to the guest in the order given, all -d before al
 		if err != nil {
 			return err
 		}
-		i, err := cl.CreateInstance(ctx, *o.namespace, s)
+		i, err := a.waits(cl, o.async).CreateInstance(ctx, *o.namespace, s)
+		id, late := overdue(err)
+		switch {
+		case late:
+			err = a.waitInstance(ctx, cl, id, client.InstanceCreated)
+		case err == nil && a.progress && !o.async:
+			id, err = i.UUID, a.waitInstance(ctx, cl, i.UUID, client.InstanceCreated)
+		case err == nil:
+			id = i.UUID
+		}
 		if err != nil {
 			return err
 		}
-		if !o.async {
-			if err := a.waitInstance(ctx, cl, i.UUID, client.InstanceCreated); err != nil {
-				return err
-			}
-		}
-		return a.instanceShow(ctx, cl, i.UUID)
+		return a.instanceShow(ctx, cl, id)
 	})
 }
 

@@ -33,6 +33,8 @@ func (a *app) instances() *cobra.Command {
 		a.power("poweroff", "Stop an instance at once, like pulling the plug", spec.PowerOff),
 		a.power("pause", "Stop an instance's processors", spec.PowerPaused),
 		a.unpause(),
+		a.reboot(),
+		a.operations(),
 		a.does(&cobra.Command{Use: "consoledata UUID [LENGTH]", Short: "Print the end of the console log, 10240 bytes of it", Args: optionally("UUID")}, a.consoleData),
 		a.console(),
 		a.wait(),
@@ -72,8 +74,8 @@ func (a *app) instanceDelete() *cobra.Command {
 	c := &cobra.Command{Use: "delete UUID", Short: "Delete an instance and wait until it is gone", Args: exactly("UUID")}
 	c.Flags().BoolVar(&async, "async", false, "do not wait")
 	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		err := cl.DeleteInstance(ctx, args[0])
-		if err == nil && !async {
+		err := a.waits(cl, async).DeleteInstance(ctx, args[0])
+		if _, late := overdue(err); late || err == nil && a.progress && !async {
 			err = a.gone(ctx, cl, args[0])
 		}
 		return a.done(err)
@@ -107,8 +109,8 @@ func (a *app) powers(name, short string, wish func(context.Context, *client.Clie
 	c := &cobra.Command{Use: name + " UUID", Short: short, Args: exactly("UUID")}
 	c.Flags().BoolVar(&async, "async", false, "do not wait")
 	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		i, err := wish(ctx, cl, args[0])
-		if err == nil && !async {
+		i, err := wish(ctx, a.waits(cl, async), args[0])
+		if err == nil && a.progress && !async {
 			err = a.waitInstance(ctx, cl, i.UUID, client.PowerSettled(i.Power.Generation))
 		}
 		return a.done(err)

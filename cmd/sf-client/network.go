@@ -119,16 +119,20 @@ func (a *app) networkCreate() *cobra.Command {
 	c.Flags().BoolVar(&async, "async", false, "do not wait")
 	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
 		s.Netblock, s.Name = args[0], args[1]
-		n, err := cl.CreateNetwork(ctx, *namespace, s)
+		n, err := a.waits(cl, async).CreateNetwork(ctx, *namespace, s)
+		id, late := overdue(err)
+		switch {
+		case late:
+			err = a.waitNetwork(ctx, cl, id, client.NetworkCreated)
+		case err == nil && a.progress && !async:
+			id, err = n.UUID, a.waitNetwork(ctx, cl, n.UUID, client.NetworkCreated)
+		case err == nil:
+			id = n.UUID
+		}
 		if err != nil {
 			return err
 		}
-		if !async {
-			if err := a.waitNetwork(ctx, cl, n.UUID, client.NetworkCreated); err != nil {
-				return err
-			}
-		}
-		return a.networkShow(ctx, cl, n.UUID)
+		return a.networkShow(ctx, cl, id)
 	})
 }
 
@@ -137,8 +141,8 @@ func (a *app) networkDelete() *cobra.Command {
 	c := &cobra.Command{Use: "delete UUID", Short: "Delete a network and wait until it is gone", Args: exactly("UUID")}
 	c.Flags().BoolVar(&async, "async", false, "do not wait")
 	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		err := cl.DeleteNetwork(ctx, args[0])
-		if err == nil && !async {
+		err := a.waits(cl, async).DeleteNetwork(ctx, args[0])
+		if _, late := overdue(err); late || err == nil && a.progress && !async {
 			err = a.waitNetwork(ctx, cl, args[0], client.NetworkGone)
 			if errors.Is(err, spec.ErrNotFound) { // forgotten already
 				err = nil

@@ -20,6 +20,10 @@ func (s *status) say(state spec.State, w *spec.Wait) {
 	if w != nil && w.Reason != "" {
 		text += ": " + waiting(w)
 	}
+	s.show(text)
+}
+
+func (s *status) show(text string) {
 	if !s.a.progress || text == s.last {
 		return
 	}

@@ -55,15 +55,22 @@ func withTrouble(o object, reason string, w *spec.Wait) object {
 // waiting says what an object waits for.
 func waiting(w *spec.Wait) string {
 	s := w.Reason
-	if w.Done > 0 && w.Total > 0 {
-		s += fmt.Sprintf(" %d %% of %s", w.Done*100/w.Total, megabytes(w.Total))
-	} else if w.Done > 0 {
-		s += " " + megabytes(w.Done)
-	}
+	s += share(w.Done, w.Total)
 	if w.Attempts > 0 {
 		s += fmt.Sprintf(" (%d attempts failed)", w.Attempts)
 	}
 	return s
+}
+
+// share says how much of something is done, or "" where that is not known.
+func share(done, total int64) string {
+	switch {
+	case done > 0 && total > 0:
+		return fmt.Sprintf(" %d %% of %s", int64(float64(done)/float64(total)*100), megabytes(total))
+	case done > 0:
+		return " " + megabytes(done)
+	}
+	return ""
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

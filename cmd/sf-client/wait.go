@@ -36,7 +36,7 @@ The exit status is 1 where it can't come to that any more, or the time is over.`
 		case "running":
 			return a.done(a.waitInstance(ctx, cl, args[0], running))
 		case "login":
-			return a.done(a.waitInstance(ctx, cl, args[0], loggedIn(ctx, cl)))
+			return a.done(a.waitLogin(ctx, cl, args[0]))
 		case "deleted":
 			return a.done(a.gone(ctx, cl, args[0]))
 		}
@@ -55,7 +55,51 @@ func running(i *spec.Instance) (bool, error) {
 // be: the state is written a moment after the machine runs.
 const slack = 2 * time.Second
 
-// loggedIn waits for the event that the console's watcher writes.
+// loginPoll is how often the events are looked at for a prompt.
+const loginPoll = 250 * time.Millisecond
+
+// waitLogin waits for an instance to run, and then for a login prompt. A prompt is
+// an event, and does not change the instance.
+func (a *app) waitLogin(ctx context.Context, c *client.Client, id string) error {
+	prompt := loggedIn(ctx, c)
+	line := &status{a: a}
+	defer line.clear()
+	for {
+		var now *spec.Instance
+		_, err := c.WaitInstance(ctx, id, func(i *spec.Instance) (bool, error) {
+			now = i
+			line.say(i.Status.State, i.Status.Wait)
+			return running(i)
+		})
+		if err != nil {
+			return err
+		}
+		line.show("waiting for a login prompt")
+		if done, err := prompt(now); done || err != nil {
+			return err
+		}
+		if err := a.nap(ctx, loginPoll); err != nil {
+			return spec.Errorf(spec.ErrTimeout, "instance %s runs, but has not asked for a login yet", id).About("instance", id).Because(err)
+		}
+	}
+}
+
+// nap waits for d, or until ctx is done.
+func (a *app) nap(ctx context.Context, d time.Duration) error {
+	if a.sleep != nil {
+		return a.sleep(ctx, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loggedIn looks for the event that the console's watcher writes.
 func loggedIn(ctx context.Context, c *client.Client) func(*spec.Instance) (bool, error) {
 	return func(i *spec.Instance) (bool, error) {
 		if done, err := running(i); !done || err != nil {

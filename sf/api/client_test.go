@@ -42,6 +42,9 @@ type both interface {
 	WaitInstance(ctx context.Context, id string, cond func(*spec.Instance) (bool, error)) (*spec.Instance, error)
 	InstanceInterfaces(ctx context.Context, id string) ([]*spec.Interface, error)
 	SetPower(ctx context.Context, id string, want spec.PowerState) (*spec.Instance, error)
+	Reboot(ctx context.Context, id string, hard bool) (*spec.Operation, error)
+	Operation(ctx context.Context, instance, id string) (*spec.Operation, error)
+	Operations(ctx context.Context, instance string) ([]*spec.Operation, error)
 	UserData(ctx context.Context, id string) ([]byte, error)
 	ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error)
 }
@@ -57,6 +60,22 @@ func overHTTP(t *testing.T, namespace string) (*conversation, *fakeCloud, *clien
 	h := httptest.NewServer(c.server)
 	t.Cleanup(h.Close)
 	return c, c.server.cloud.(*fakeCloud), dialClient(t, h.URL, namespace)
+}
+
+// countedServer counts requests.
+type countedServer struct {
+	*httptest.Server
+	requests atomic.Int32
+}
+
+func counted(t *testing.T, h http.Handler) *countedServer {
+	s := &countedServer{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
 }
 
 // Every class of error survives the way over HTTP, with its text and object.

@@ -39,6 +39,10 @@ type cloud interface {
 	Interface(ctx context.Context, id string) (*spec.Interface, error)
 	UserData(ctx context.Context, id string) ([]byte, error)
 	SetPower(ctx context.Context, id string, want spec.PowerState) (*spec.Instance, error)
+	Reboot(ctx context.Context, id string, hard bool) (*spec.Operation, error)
+	Operation(ctx context.Context, instance, id string) (*spec.Operation, error)
+	Operations(ctx context.Context, instance string) ([]*spec.Operation, error)
+	WaitOperation(ctx context.Context, op *spec.Operation) (*spec.Operation, error)
 	ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error)
 	Console(ctx context.Context, id string) (io.ReadWriteCloser, error)
 

@@ -29,6 +29,7 @@ type fakeCloud struct {
 	userData   map[string][]byte
 	metadata   map[string]spec.Metadata
 	once       map[string]string
+	operations []*spec.Operation
 
 	hold    bool                      // what is created stays creating, what is deleted deleting
 	broken  string                    // error of instances created from now on
@@ -451,6 +452,86 @@ func (f *fakeCloud) SetPower(ctx context.Context, id string, want spec.PowerStat
 	}
 	copied := *i
 	return &copied, nil
+}
+
+// operate is an operation that has ended, or is held.
+func (f *fakeCloud) operate(id string, kind spec.OperationKind) *spec.Operation {
+	f.serial++
+	op := &spec.Operation{ID: fmt.Sprintf("op%d", f.serial), Instance: id, Namespace: f.instances[id].Namespace, Kind: kind,
+		Created: f.now, Deadline: f.now.Add(2 * time.Minute), Status: spec.OperationStatus{State: spec.OperationDone, Since: f.now}}
+	switch {
+	case f.hold:
+		op.Status = spec.OperationStatus{State: spec.OperationStarted, Since: f.now, Done: 1, Total: 3}
+	case f.broken != "":
+		op.Status.State, op.Status.Error = spec.OperationFailed, f.broken
+	}
+	f.operations = append(f.operations, op)
+	return op
+}
+
+func (f *fakeCloud) Reboot(ctx context.Context, id string, hard bool) (*spec.Operation, error) {
+	err := f.enter("Reboot")
+	defer f.mu.Unlock()
+	switch {
+	case err != nil:
+		return nil, err
+	case hard:
+		return f.operate(id, spec.OpReset), nil
+	}
+	return f.operate(id, spec.OpReboot), nil
+}
+
+func (f *fakeCloud) Operation(ctx context.Context, instance, id string) (*spec.Operation, error) {
+	err := f.enter("Operation")
+	defer f.mu.Unlock()
+	for _, op := range f.operations {
+		if op.ID == id && op.Instance == instance && err == nil {
+			copied := *op
+			return &copied, nil
+		}
+	}
+	return nil, cmp.Or(err, error(missing(spec.KindOperation, id)))
+}
+
+func (f *fakeCloud) Operations(ctx context.Context, instance string) (ops []*spec.Operation, err error) {
+	err = f.enter("Operations")
+	defer f.mu.Unlock()
+	for _, op := range f.operations {
+		if op.Instance == instance {
+			ops = append(ops, op)
+		}
+	}
+	return ops, err
+}
+
+func (f *fakeCloud) WaitOperation(ctx context.Context, op *spec.Operation) (*spec.Operation, error) {
+	err := f.enter("WaitOperation")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	var now *spec.Operation
+	err = f.wait(ctx, func() (bool, error) {
+		for _, o := range f.operations {
+			if o.ID == op.ID {
+				now = o
+			}
+		}
+		if now.Status.State == spec.OperationFailed {
+			return true, spec.Errorf(spec.ErrFailed, "%s: %s", now.Kind, now.Status.Error)
+		}
+		return now.Status.State.Ended(), nil
+	})
+	copied := *now
+	return &copied, err
+}
+
+// proceed changes the last operation.
+func (f *fakeCloud) proceed(change func(*spec.Operation)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f.operations[len(f.operations)-1])
+	f.changed.Broadcast()
 }
 
 func (f *fakeCloud) ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 
 	"github.com/shakenfist/cloud/sf"
@@ -44,7 +45,23 @@ func joined(records [][]byte) raw {
 	return append(list, "]\n"...)
 }
 
-func (q *request) getInstance() (any, error) { return q.encodeInstance(q.instance) }
+// getInstance shows an instance: with ?wait= once its version is not ?version=
+// any more, or after so many seconds as it is then.
+func (q *request) getInstance() (any, error) {
+	ctx, cancel, known, err := q.changes(q.instance.Version)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	if ctx != nil {
+		i, err := q.cloud.WaitInstance(ctx, q.instance.UUID, func(i *spec.Instance) (bool, error) { return i.Version != known, nil })
+		if err = q.sinceThen(ctx, err); err != nil {
+			return nil, or(err, errInstanceNotFound)
+		}
+		q.instance = cmp.Or(i, q.instance)
+	}
+	return q.encodeInstance(q.instance)
+}
 
 // createInstance records an instance and waits until it runs.
 func (q *request) createInstance() (any, error) {

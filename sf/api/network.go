@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/shakenfist/cloud/sf"
@@ -56,7 +57,22 @@ func (q *request) createNetwork() (any, error) {
 	return wireNetwork(n), nil
 }
 
-func (q *request) getNetwork() (any, error) { return wireNetwork(q.network), nil }
+// getNetwork shows a network, when it changes as getInstance does.
+func (q *request) getNetwork() (any, error) {
+	ctx, cancel, known, err := q.changes(q.network.Version)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	if ctx != nil {
+		n, err := q.cloud.WaitNetwork(ctx, q.network.UUID, func(n *spec.Network) (bool, error) { return n.Version != known, nil })
+		if err = q.sinceThen(ctx, err); err != nil {
+			return nil, or(err, errNetworkNotFound)
+		}
+		q.network = cmp.Or(n, q.network)
+	}
+	return wireNetwork(q.network), nil
+}
 
 func (q *request) deleteNetwork() (any, error) {
 	n := q.network

@@ -71,6 +71,7 @@ type instanceWire struct {
 	PlacedOn string    `json:"placed_on,omitempty"`
 	Power    powerWire `json:"power"`
 	Boot     int64     `json:"boot,omitempty"` // starts so far
+	Version  string    `json:"version,omitempty"`
 	condition
 }
 
@@ -95,6 +96,7 @@ type networkWire struct {
 
 	Created seconds `json:"created"`
 	Node    string  `json:"node,omitempty"` // that is its router
+	Version string  `json:"version,omitempty"`
 	condition
 }
 
@@ -198,7 +200,7 @@ func wireInstance(i *spec.Instance, userData []byte) *instanceWire {
 		BlockDevices: wireDevices(i.Status.Volumes), State: oldState(i.Status.State), StateUpdated: at(i.Status.Since),
 		Namespace: i.Namespace, PowerState: string(i.Status.Power), PowerStatePrevious: string(i.Status.PowerBefore),
 		PowerStateUpdated: since(i.Status.PowerSince), Video: wireVideo(i.Video),
-		Created: at(i.Created), UEFI: i.UEFI, PlacedOn: i.PlacedOn, Boot: i.Status.Boot,
+		Created: at(i.Created), UEFI: i.UEFI, PlacedOn: i.PlacedOn, Boot: i.Status.Boot, Version: i.Version,
 		Power:     powerWire{i.Power, i.Status.Generation, i.Status.Ended},
 		condition: condition{i.Status.Error, i.Status.Wait, i.Deletion},
 	}
@@ -250,7 +252,7 @@ func wireNetwork(n *spec.Network) networkWire {
 		UUID: n.UUID, VXID: n.VNI, Netblock: n.Netblock, ProvideDHCP: n.DHCP, ProvideNAT: n.NAT,
 		Namespace: orNull(n.Namespace), FloatingGateway: addressOrNull(n.Gateway), Name: orNull(n.Name),
 		State: oldState(n.Status.State), StateUpdated: at(n.Status.Since),
-		Created: at(n.Created), Node: n.Node,
+		Created: at(n.Created), Node: n.Node, Version: n.Version,
 		condition: condition{n.Status.Error, n.Status.Wait, n.Deletion},
 	}
 }

@@ -27,6 +27,9 @@ func concrete(c *conversation, pattern string) string {
 	for id := range f.nics {
 		pattern = strings.ReplaceAll(pattern, "{interface_uuid}", id)
 	}
+	for _, op := range f.operations {
+		pattern = strings.ReplaceAll(pattern, "{operation_id}", op.ID)
+	}
 	return strings.NewReplacer("{$}", "", "{namespace}", "demo", "{key_name}", "test", "{key}", "a").Replace(pattern)
 }
 
@@ -42,6 +45,11 @@ func withObjects(t testing.TB) *conversation {
 		Interfaces: []spec.InterfaceSpec{{Network: n.UUID}}, Metadata: spec.Metadata{"a": "b"}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for id := range f.(*fakeCloud).instances {
+		if _, err := f.Reboot(t.Context(), id, false); err != nil {
+			t.Fatal(err)
+		}
 	}
 	f.SetMetadata(t.Context(), spec.KindNetwork, n.UUID, "a", "b")
 	f.SetMetadata(t.Context(), spec.KindNamespace, "demo", "a", "b")
@@ -99,7 +107,8 @@ func TestEveryFault(t *testing.T) {
 	}
 	methods := strings.Fields("CreateNamespace Namespace Namespaces DeleteNamespace SetKey DeleteKey Authenticate " +
 		"Metadata SetMetadata DeleteMetadata Events CreateNetwork Network Networks DeleteNetwork WaitNetwork NetworkInterfaces " +
-		"CreateInstance Instance Instances DeleteInstance WaitInstance InstanceInterfaces Interface UserData SetPower ConsoleLog Console Nodes")
+		"CreateInstance Instance Instances DeleteInstance WaitInstance InstanceInterfaces Interface UserData SetPower " +
+		"Reboot Operation Operations WaitOperation ConsoleLog Console Nodes")
 	used := map[string]bool{}
 	for _, rt := range routes() {
 		if strings.HasSuffix(rt.pattern, "/console") {

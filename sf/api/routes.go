@@ -86,6 +86,11 @@ func routes() []route {
 		{post, instance + "/poweroff", instanceOwner, "", (*request).powerOff},
 		{post, instance + "/pause", instanceOwner, "", (*request).pause},
 		{post, instance + "/unpause", instanceOwner, "", (*request).unpause},
+		{post, instance + "/reboot", instanceOwner, "", (*request).rebootSoft},
+		{post, instance + "/rebootsoft", instanceOwner, "", (*request).rebootSoft},
+		{post, instance + "/reboothard", instanceOwner, "", (*request).rebootHard},
+		{get, instance + "/operations", instanceOwner, "", (*request).listOperations},
+		{get, instance + "/operations/{operation_id}", instanceOwner, "", (*request).getOperation},
 		{get, instance + "/consoledata", instanceOwner, "length", (*request).consoleData},
 		{get, instance + "/console", instanceOwner, "", (*request).console},
 

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"strconv"
+	"time"
 
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -53,6 +55,51 @@ func (q *request) overdue(kind spec.Kind, id, done string, w *spec.Wait) error {
 	}
 	return spec.Errorf(spec.ErrTimeout, "%s %s is not %s after %v%s; work on it goes on, so look at it again later",
 		kind, id, done, q.Timeout, why).About(string(kind), id)
+}
+
+// mostPatience is the longest that a GET waits for a change.
+const mostPatience = time.Minute
+
+// patience is how long a GET may wait for a change, from the query: ?wait= with
+// seconds. Without it, it is 0.
+func (q *request) patience() (time.Duration, error) {
+	if q.http.URL.RawQuery == "" {
+		return 0, nil
+	}
+	s := q.http.URL.Query().Get("wait")
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0, invalid("wait should be a whole number of seconds, not " + strconv.Quote(s))
+	}
+	return min(time.Duration(min(n, 3600))*time.Second, mostPatience), nil
+}
+
+// changes returns a context for waiting for a change of what the caller knows
+// already; it is nil where there is nothing to wait for.
+func (q *request) changes(version string) (ctx context.Context, cancel context.CancelFunc, known string, err error) {
+	d, err := q.patience()
+	if d == 0 || err != nil {
+		return nil, func() {}, "", err
+	}
+	if known = q.http.URL.Query().Get("version"); known != version {
+		return nil, func() {}, "", nil
+	}
+	ctx, cancel = context.WithTimeout(q.ctx(), d)
+	return ctx, cancel, known, nil
+}
+
+// sinceThen is the error of such a wait. That nothing has changed is none.
+func (q *request) sinceThen(ctx context.Context, err error) error {
+	switch {
+	case q.ctx().Err() != nil:
+		return errGone
+	case ctx.Err() != nil:
+		return nil
+	}
+	return err
 }
 
 // pageSize is how many records are read at a time for lists.

@@ -183,19 +183,23 @@ var (
 	headers = regexp.MustCompile(`^\[([A-Za-z-]+): ([^]]*)\] ?`)
 
 	uuids    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	opIDs    = regexp.MustCompile(`\b[0-9a-f]{16}-[0-9a-f]{8}\b`)
 	macs     = regexp.MustCompile(`02:00(:[0-9a-f]{2}){4}`)
 	jwts     = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)
 	triggers = regexp.MustCompile(`,?\{[^{}]*(\{time\}[^{}]*|\{uuid-\d+\}[^{}]*)*"operation":"trigger"[^{}]*(\{time\}[^{}]*)*\}`) // they come when they come
 	ips      = regexp.MustCompile(`"(ipv4|floating_gateway)":"([0-9.]+)"`)
+	versions = regexp.MustCompile(`"version":"\d+(\.\d+)+"`)
 	vnis     = regexp.MustCompile(`"(vxid|vxlan_id)":[1-9][0-9]*`)
-	times    = regexp.MustCompile(`"(duration|state_updated|power_state_updated|created|timestamp|last|lastseen|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
+	times    = regexp.MustCompile(`"(duration|deadline|state_updated|power_state_updated|created|timestamp|last|lastseen|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
 )
 
 // mask replaces what differs from run to run.
 func (c *conversation) mask(s string) string {
 	s = uuids.ReplaceAllStringFunc(s, func(v string) string { return c.name("uuid", v) })
+	s = opIDs.ReplaceAllStringFunc(s, func(v string) string { return c.name("op", v) })
 	s = macs.ReplaceAllStringFunc(s, func(v string) string { return c.name("mac", v) })
 	s = jwts.ReplaceAllString(s, "{token}")
+	s = versions.ReplaceAllString(s, `"version":{version}`)
 	s = vnis.ReplaceAllString(s, `"$1":{vni}`)
 	s = ips.ReplaceAllStringFunc(s, func(v string) string {
 		if m := ips.FindStringSubmatch(v); !strings.Contains(c.script, m[2]) {

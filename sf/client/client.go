@@ -43,9 +43,32 @@ const DefaultURL = "http://localhost:13000"
 // concurrent use.
 type Client struct {
 	cfg Config
+	*session
+	sync bool // see Sync
+}
 
+// session is who the server takes a client for.
+type session struct {
 	mu    sync.Mutex
 	token string
+}
+
+// Sync returns a client whose creates, deletes, power calls, reboots and
+// snapshots return when that has happened, in one request each: the server
+// waits. Where it takes longer than the server has patience for (600 s), the
+// error is of class ErrTimeout, and the Wait methods go on from there.
+func (c *Client) Sync() *Client {
+	waiting := *c
+	waiting.sync = true
+	return &waiting
+}
+
+// path is a path whose call the server is to answer at once, or not.
+func (c *Client) path(path string) string {
+	if c.sync {
+		return path
+	}
+	return path + "?async=1" // servers of 0.2 ignore it, and wait
 }
 
 // New returns a client. It makes no connection yet. The error is of class
@@ -74,7 +97,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	return &Client{cfg: cfg}, nil
+	return &Client{cfg: cfg, session: &session{}}, nil
 }
 
 // NamespaceName is the namespace that the client acts for.

@@ -29,6 +29,10 @@ func FuzzReplies(f *testing.F) {
 		if decode(call{into: &events}, data) == nil {
 			each(events, (*eventRecord).event)
 		}
+		var ops []operationRecord
+		if decode(call{into: &ops}, data) == nil {
+			each(ops, (*operationRecord).operation)
+		}
 		var nodes []nodeRecord
 		if decode(call{into: &nodes}, data) == nil {
 			each(nodes, (*nodeRecord).node)

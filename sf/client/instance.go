@@ -78,15 +78,21 @@ func (c *Client) CreateInstance(ctx context.Context, namespace string, s spec.In
 		return nil, err
 	}
 	var r instanceRecord
-	err = c.do(ctx, call{method: http.MethodPost, path: instances + async, args: arguments(namespace, &s), once: once, into: &r})
+	err = c.do(ctx, call{method: http.MethodPost, path: c.path(instances), args: arguments(namespace, &s), once: once, into: &r})
 	return r.instance(), err
 }
 
 // Instance returns one instance, a deleted one too while its record is kept. Its
 // UserData is filled in.
 func (c *Client) Instance(ctx context.Context, id string) (*spec.Instance, error) {
+	return c.instanceSince(ctx, id, "")
+}
+
+// instanceSince returns an instance once it has another version than the one that
+// is known, or when the server's patience ends.
+func (c *Client) instanceSince(ctx context.Context, id, known string) (*spec.Instance, error) {
 	var r instanceRecord
-	err := c.get(ctx, instances+pathOf(id), &r)
+	err := c.get(ctx, instances+pathOf(id)+since(known), &r)
 	return r.instance(), err
 }
 
@@ -101,7 +107,7 @@ func (c *Client) Instances(ctx context.Context, all bool) ([]*spec.Instance, err
 // DeleteInstance asks for an instance to be deleted, whatever it is doing; see
 // WaitInstance.
 func (c *Client) DeleteInstance(ctx context.Context, id string) error {
-	return c.do(ctx, call{method: http.MethodDelete, path: instances + pathOf(id) + async})
+	return c.do(ctx, call{method: http.MethodDelete, path: c.path(instances + pathOf(id))})
 }
 
 // DeleteInstances deletes every instance of a namespace and waits until they are
@@ -131,7 +137,7 @@ func (c *Client) SetPower(ctx context.Context, id string, want spec.PowerState) 
 	if verb == "" {
 		return nil, spec.Errorf(spec.ErrInvalid, "power %q is not one of on, off, paused", want).About("instance", id)
 	}
-	if err := c.do(ctx, call{method: http.MethodPost, path: instances + pathOf(id, verb) + async}); err != nil {
+	if err := c.do(ctx, call{method: http.MethodPost, path: c.path(instances + pathOf(id, verb))}); err != nil {
 		return nil, err
 	}
 	return c.Instance(ctx, id)
@@ -140,7 +146,7 @@ func (c *Client) SetPower(ctx context.Context, id string, want spec.PowerState) 
 // Unpause lets a paused instance go on. Over servers of 0.2 this is not the same
 // as SetPower to on.
 func (c *Client) Unpause(ctx context.Context, id string) (*spec.Instance, error) {
-	if err := c.do(ctx, call{method: http.MethodPost, path: instances + pathOf(id, "unpause") + async}); err != nil {
+	if err := c.do(ctx, call{method: http.MethodPost, path: c.path(instances + pathOf(id, "unpause"))}); err != nil {
 		return nil, err
 	}
 	return c.Instance(ctx, id)

@@ -7,10 +7,7 @@ import (
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
-const (
-	networks = "/networks"
-	async    = "?async=1" // servers of 0.2 ignore it, and wait
-)
+const networks = "/networks"
 
 // allArg is the argument of lists.
 func allArg(all bool) any {
@@ -35,14 +32,19 @@ func (c *Client) CreateNetwork(ctx context.Context, namespace string, s spec.Net
 		Namespace string `json:"namespace,omitempty"`
 	}{s.Name, s.Netblock, s.DHCP, s.NAT, namespace}
 	var r networkRecord
-	err = c.do(ctx, call{method: http.MethodPost, path: networks + async, args: args, once: once, into: &r})
+	err = c.do(ctx, call{method: http.MethodPost, path: c.path(networks), args: args, once: once, into: &r})
 	return r.network(), err
 }
 
 // Network returns one network, a deleted one too while its record is kept.
 func (c *Client) Network(ctx context.Context, id string) (*spec.Network, error) {
+	return c.networkSince(ctx, id, "")
+}
+
+// networkSince is instanceSince for networks.
+func (c *Client) networkSince(ctx context.Context, id, known string) (*spec.Network, error) {
 	var r networkRecord
-	err := c.get(ctx, networks+pathOf(id), &r)
+	err := c.get(ctx, networks+pathOf(id)+since(known), &r)
 	return r.network(), err
 }
 
@@ -57,7 +59,7 @@ func (c *Client) Networks(ctx context.Context, all bool) ([]*spec.Network, error
 // DeleteNetwork asks for a network to be deleted; see WaitNetwork. ErrInUse while
 // an interface is on it.
 func (c *Client) DeleteNetwork(ctx context.Context, id string) error {
-	return c.do(ctx, call{method: http.MethodDelete, path: networks + pathOf(id) + async})
+	return c.do(ctx, call{method: http.MethodDelete, path: c.path(networks + pathOf(id))})
 }
 
 // DeleteNetworks deletes every network of a namespace and waits until they are

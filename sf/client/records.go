@@ -91,6 +91,7 @@ type instanceRecord struct {
 	UEFI         bool        `json:"uefi"`
 	PlacedOn     string      `json:"placed_on"`
 	Boot         int64       `json:"boot"`
+	Version      string      `json:"version"`
 	Power        struct {
 		spec.Power
 		Answered int64  `json:"answered"`
@@ -125,7 +126,7 @@ type deviceList struct {
 
 func (r *instanceRecord) instance() *spec.Instance {
 	i := &spec.Instance{
-		UUID: r.UUID, Namespace: r.Namespace, Created: r.Created.time(), Node: r.Node, Deletion: r.Deletion, Power: r.Power.Power,
+		UUID: r.UUID, Namespace: r.Namespace, Created: r.Created.time(), Node: r.Node, Deletion: r.Deletion, Power: r.Power.Power, Version: r.Version,
 		InstanceSpec: spec.InstanceSpec{
 			Name: r.Name, CPUs: int(r.CPUs), MemoryMiB: int(r.Memory), SSHKey: r.SSHKey, UEFI: r.UEFI, PlacedOn: r.PlacedOn,
 			Video: spec.Video{Model: r.Video.Model, MemoryKiB: int(r.Video.Memory)},
@@ -164,13 +165,14 @@ type networkRecord struct {
 	StateUpdated seconds    `json:"state_updated"`
 	Created      seconds    `json:"created"`
 	Node         string     `json:"node"`
+	Version      string     `json:"version"`
 	condition
 }
 
 func (r *networkRecord) network() *spec.Network {
 	return &spec.Network{
 		UUID: r.UUID, Namespace: r.Namespace, Created: r.Created.time(), VNI: r.VXID, Gateway: r.Gateway.Addr,
-		Node: r.Node, Deletion: r.Deletion,
+		Node: r.Node, Deletion: r.Deletion, Version: r.Version,
 		NetworkSpec: spec.NetworkSpec{Name: r.Name, Netblock: r.Netblock, DHCP: r.DHCP, NAT: r.NAT},
 		Status:      spec.NetworkStatus{State: r.state(r.State), Since: r.StateUpdated.time(), Error: r.Error, Wait: r.Wait},
 	}
@@ -214,6 +216,27 @@ func (r *eventRecord) event() *spec.Event {
 	return &spec.Event{
 		Time: r.Timestamp.time(), Kind: r.Kind, Object: r.Object, Node: r.FQDN, Operation: r.Operation, Phase: r.Phase,
 		Duration: time.Duration(math.Round(r.Duration * 1e9)), Message: r.Message, Count: r.Count, Last: r.Last.time(),
+	}
+}
+
+type operationRecord struct {
+	ID           string              `json:"id"`
+	Instance     string              `json:"instance_uuid"`
+	Kind         spec.OperationKind  `json:"kind"`
+	Snapshot     string              `json:"snapshot_uuid"`
+	Created      seconds             `json:"created"`
+	Deadline     seconds             `json:"deadline"`
+	State        spec.OperationState `json:"state"`
+	StateUpdated seconds             `json:"state_updated"`
+	Error        string              `json:"error"`
+	Done         int64               `json:"done"`
+	Total        int64               `json:"total"`
+}
+
+func (r *operationRecord) operation() *spec.Operation {
+	return &spec.Operation{
+		ID: r.ID, Instance: r.Instance, Kind: r.Kind, Snapshot: r.Snapshot, Created: r.Created.time(), Deadline: r.Deadline.time(),
+		Status: spec.OperationStatus{State: r.State, Since: r.StateUpdated.time(), Error: r.Error, Done: r.Done, Total: r.Total},
 	}
 }
 
