@@ -30,6 +30,10 @@ type Config struct {
 	Crash func(t *testing.T, h driver.Hypervisor, s driver.Status)
 	// Hang makes the emulator of a machine neither answer nor end by itself.
 	Hang func(t *testing.T, h driver.Hypervisor, s driver.Status)
+	// Content is what a guest finds on a disk image file of some format, whose
+	// machine is off or is not using it; it fails the test on a broken one. The
+	// rules compare copies with it.
+	Content func(t *testing.T, path, format string) []byte
 	// Guest is a machine with an operating system.
 	Guest *Guest
 	// Patience bounds every wait of the suite; 0 is 60 s. No rule is about time.
@@ -54,7 +58,7 @@ func Run(t *testing.T, cfg Config) {
 		cfg.Patience = time.Minute
 	}
 	for _, group := range [][]rule{definitionRules, powerRules, eventRules, consoleRules, restartRules, troubleRules, guestRules,
-		displayRules} {
+		displayRules, snapshotRules, statRules} {
 		for _, r := range group {
 			t.Run(r.name, func(t *testing.T) {
 				if r.guest && cfg.Guest == nil {

@@ -28,6 +28,7 @@ func (m *machine) boot() {
 	m.guest = m.host.cfg.Guest(m.spec)
 	m.host.pid++
 	m.status.PID = m.host.pid
+	m.looks = 0
 	m.status.Boot++
 	m.change(driver.Running, "")
 	m.banner()

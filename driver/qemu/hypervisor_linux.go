@@ -41,6 +41,9 @@ var (
 	_ driver.Rebooter   = (*Hypervisor)(nil)
 	_ driver.Consoler   = (*Hypervisor)(nil)
 	_ driver.Displayer  = (*Hypervisor)(nil)
+	_ driver.Stater     = (*Hypervisor)(nil)
+
+	_ driver.Snapshotter = (*Hypervisor)(nil)
 )
 
 // New opens the driver over cfg.Dir and adopts the machines that run already.

@@ -67,11 +67,41 @@ func withDisks(t *testing.T, s driver.Spec) driver.Spec {
 		if _, err := os.Stat(d.Path); err == nil {
 			continue
 		}
-		if err := os.WriteFile(d.Path, make([]byte, 1<<20), 0o600); err != nil {
+		if err := os.WriteFile(d.Path, pattern(1<<20), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return s
+}
+
+// pattern is what a disk holds that nothing boots from: half of it zeroes.
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range n / 2 {
+		b[i] = byte(i>>8 + i*7)
+	}
+	copy(b[510:], "xx") // no boot sector
+	return b
+}
+
+// content is the raw content of an image, checked.
+func content(t *testing.T, path, format string) []byte {
+	t.Helper()
+	img := need.Program(t, "qemu-img", "qemu-utils")
+	if format == "qcow2" {
+		if out, err := exec.Command(img, "check", "-U", "-f", format, path).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", path, err, out)
+		}
+	}
+	raw := filepath.Join(t.TempDir(), "raw")
+	if out, err := exec.Command(img, "convert", "-U", "-f", format, "-O", "raw", path, raw).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", path, err, out)
+	}
+	b, err := os.ReadFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestSuite(t *testing.T) {
@@ -95,9 +125,10 @@ func TestSuite(t *testing.T) {
 		Spec: func(t *testing.T, h driver.Hypervisor, n int) driver.Spec {
 			return withDisks(t, spec(all.of(h), n))
 		},
-		Banner: "SeaBIOS",
-		Crash:  signal(syscall.SIGKILL),
-		Hang:   signal(syscall.SIGSTOP),
+		Banner:  "SeaBIOS",
+		Content: content,
+		Crash:   signal(syscall.SIGKILL),
+		Hang:    signal(syscall.SIGSTOP),
 		Guest: &drivertest.Guest{
 			Spec: func(t *testing.T, h driver.Hypervisor, n int) driver.Spec {
 				return guestSpec(t, all.of(h), n)
