@@ -28,6 +28,14 @@ func allocated(st fs.FileInfo) int64 {
 	return st.Size()
 }
 
+// links is how many names a file has.
+func links(st fs.FileInfo) int {
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		return int(sys.Nlink)
+	}
+	return 1
+}
+
 // syncDir makes renames in a directory durable.
 func syncDir(path string) error {
 	d, err := os.Open(path)

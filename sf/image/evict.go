@@ -18,11 +18,11 @@ import (
 // space go unfinished downloads and images that their origins replaced, both when
 // older than GiveUp. It returns what it removed.
 func (c *Cache) Evict(ctx context.Context, inUse func(id string) bool) ([]Cached, error) {
-	return c.evict(ctx, 0, inUse)
+	return c.evict(ctx, c.over(0), inUse)
 }
 
-// evict is Evict that also frees need bytes besides the reserve.
-func (c *Cache) evict(ctx context.Context, need int64, inUse func(id string) bool) (removed []Cached, err error) {
+// evict is Evict as long as over says so of the total size of the images.
+func (c *Cache) evict(ctx context.Context, over func(total int64) (bool, error), inUse func(id string) bool) (removed []Cached, err error) {
 	if err := c.sweep(); err != nil {
 		return nil, err
 	}
@@ -35,7 +35,9 @@ func (c *Cache) evict(ctx context.Context, need int64, inUse func(id string) boo
 	slices.SortFunc(images, func(a, b Cached) int { return a.Used.Compare(b.Used) })
 	var total int64
 	for _, i := range images {
-		total += i.Allocated
+		if !i.Shared {
+			total += i.Allocated
+		}
 	}
 	current, err := c.current()
 	if err != nil {
@@ -43,20 +45,22 @@ func (c *Cache) evict(ctx context.Context, need int64, inUse func(id string) boo
 	}
 	now := c.config.Now()
 	for _, i := range images {
-		over, err := c.over(total, need)
+		over, err := over(total)
 		if err != nil || ctx.Err() != nil {
 			return removed, errors.Join(err, ctx.Err())
 		}
 		age := now.Sub(i.Used)
 		replaced := !current[i.ID] && age > c.config.GiveUp
-		if !over && !replaced || age < c.config.MinAge || inUse != nil && inUse(i.ID) {
+		if !replaced && (!over || i.Shared) || age < c.config.MinAge || inUse != nil && inUse(i.ID) {
 			continue
 		}
 		if err := os.Remove(i.Path); err != nil {
 			return removed, err
 		}
 		c.config.Log.Info("image evicted", "id", i.ID, "bytes", i.Allocated, "used", i.Used)
-		total -= i.Allocated
+		if !i.Shared {
+			total -= i.Allocated
+		}
 		removed = append(removed, i)
 	}
 	return removed, nil
@@ -64,27 +68,26 @@ func (c *Cache) evict(ctx context.Context, need int64, inUse func(id string) boo
 
 // current returns the images that some URL gave last.
 func (c *Cache) current() (map[string]bool, error) {
-	entries, err := os.ReadDir(filepath.Join(c.dir, urlsDir))
-	if err != nil {
-		return nil, err
-	}
 	ids := make(map[string]bool)
-	for _, e := range entries {
+	err := c.records(urlsDir, func(key string) {
 		var o origin
-		if c.load(urlsDir, strings.TrimSuffix(e.Name(), ".json"), &o) {
+		if c.load(urlsDir, key, &o) && !o.Gone {
 			ids[o.ID] = true
 		}
-	}
-	return ids, nil
+	})
+	return ids, err
 }
 
-// over reports whether something should go.
-func (c *Cache) over(total, need int64) (bool, error) {
-	if c.config.MaxBytes > 0 && total > c.config.MaxBytes {
-		return true, nil
+// over reports, of the total size of the images, whether something should go so
+// that need bytes are free besides the reserve.
+func (c *Cache) over(need int64) func(total int64) (bool, error) {
+	return func(total int64) (bool, error) {
+		if c.config.MaxBytes > 0 && total > c.config.MaxBytes {
+			return true, nil
+		}
+		_, free, err := fileSystem(c.dir)
+		return free-need < c.config.Reserve, err
 	}
-	_, free, err := fileSystem(c.dir)
-	return free-need < c.config.Reserve, err
 }
 
 // sweep removes old partial files, and records of the index that lead nowhere.

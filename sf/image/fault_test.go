@@ -226,8 +226,16 @@ func TestPartialOfOldVersion(t *testing.T) {
 
 const childEnv = "SF_IMAGE_TEST_CHILD"
 
-// TestMain makes this binary a process that downloads and can be killed.
+// TestMain makes this binary a process that downloads, or makes a snapshot, and
+// can be killed.
 func TestMain(m *testing.M) {
+	if data := os.Getenv(snapshotChildEnv); data != "" {
+		if err := snapshotChild(data); err != nil {
+			os.Stderr.WriteString(err.Error())
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir, url, ok := strings.Cut(os.Getenv(childEnv), " "); ok {
 		c, err := NewCache(dir, testConfig())
 		if err == nil {

@@ -19,6 +19,7 @@ type Cached struct {
 	Path         string    // of the file; open it by Format
 	Allocated    int64     // bytes on disk
 	Used         time.Time // when it was last asked for
+	Shared       bool      // it is also a snapshot here: removing it would free nothing
 }
 
 var imageFile = regexp.MustCompile(`^([0-9a-f]{64})\.(qcow2|raw|iso)$`)
@@ -53,7 +54,7 @@ func (c *Cache) stat(name string) (Cached, error) {
 		return Cached{}, err
 	}
 	m := imageFile.FindStringSubmatch(name)
-	image := Cached{Path: path, Allocated: allocated(st), Used: st.ModTime()}
+	image := Cached{Path: path, Allocated: allocated(st), Used: st.ModTime(), Shared: links(st) > 1}
 	image.Image = driver.Image{ID: m[1], Format: "raw", VirtualSize: st.Size(), CDROM: m[2] == "iso"}
 	if m[2] == "qcow2" {
 		info, err := qcow2.InspectFile(path)

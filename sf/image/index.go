@@ -17,8 +17,9 @@ type origin struct {
 	Size         int64             `json:"size"`
 	ETag         string            `json:"etag,omitempty"`
 	LastModified string            `json:"last_modified,omitempty"`
-	Sums         map[string]string `json:"sums"`    // of the bytes transferred, by algorithm
-	Trusted      bool              `json:"trusted"` // fetched for an administrator
+	Sums         map[string]string `json:"sums"`           // of the bytes transferred, by algorithm
+	Trusted      bool              `json:"trusted"`        // fetched for an administrator
+	Gone         bool              `json:"gone,omitempty"` // a snapshot that was removed
 }
 
 // provides reports whether the cached image is what d describes.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 
 	"github.com/shakenfist/cloud/driver"
@@ -20,6 +21,10 @@ type LocalConfig struct {
 	Cache *Cache
 	// ClusterSize of new qcow2 volumes in bytes; 0 is 64 KiB.
 	ClusterSize int64
+	// Snapshots is the directory of snapshots, made when the first is; empty is
+	// "snapshots" beside the volumes. On the file system of the Cache an image made
+	// from a snapshot takes no room.
+	Snapshots string
 }
 
 // Local is a driver.Volumes on a file system of this host:
@@ -28,13 +33,34 @@ type LocalConfig struct {
 //	<dir>/<uuid>/vdb.raw     given content, such as a config drive
 //	<dir>/<uuid>/hdc.cdrom   a symbolic link to an image that is attached as it is
 //
+// and, beside it, the snapshots, which are also images by the name of
+// "snapshot:UUID/DEVICE":
+//
+//	<snapshots>/<uuid>/vda.qcow2      read-only; needs no other file
+//	<snapshots>/<uuid>/snapshot.json  which files there are
+//	<snapshots>/<uuid>.partial/       one being made
+//	<snapshots>/<uuid>.gone/          one being removed
+//
 // Names of images in overlays and links are relative, so that a data directory
 // that holds both may be moved. They are also the record of which images are in
 // use; there is no other.
 type Local struct {
-	dir    string
-	config LocalConfig
-	busy   [64]sync.Mutex // by hash of the instance's ID
+	dir       string
+	snapshots string
+	config    LocalConfig
+	busy      locks // by instance
+	copying   locks // by snapshot
+}
+
+// locks are locks by name; a few names may share one.
+type locks [64]sync.Mutex
+
+func (l *locks) lock(name string) (unlock func()) {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	m := &l[h.Sum32()%uint32(len(l))]
+	m.Lock()
+	return m.Unlock
 }
 
 var _ driver.Volumes = (*Local)(nil)
@@ -58,7 +84,14 @@ func NewLocal(dir string, c LocalConfig) (*Local, error) {
 	if err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)
 	}
-	return &Local{dir: dir, config: c}, nil
+	snapshots := c.Snapshots
+	if snapshots == "" {
+		snapshots = filepath.Join(filepath.Dir(dir), "snapshots")
+	}
+	if snapshots, err = filepath.Abs(snapshots); err != nil {
+		return nil, fmt.Errorf("volumes: %w", err)
+	}
+	return &Local{dir: dir, snapshots: snapshots, config: c}, nil
 }
 
 var (
@@ -81,17 +114,18 @@ func (l *Local) instance(id string) (dir string, unlock func(), err error) {
 	if dir = l.Dir(id); dir == "" {
 		return "", nil, fmt.Errorf("%w: instance ID %.80q: use a UUID in lower case", driver.ErrInvalid, id)
 	}
-	h := fnv.New32a()
-	h.Write([]byte(id))
-	m := &l.busy[h.Sum32()%uint32(len(l.busy))]
-	m.Lock()
-	return dir, m.Unlock, nil
+	return dir, l.busy.lock(id), nil
 }
 
 // Fetch implements driver.Volumes. When the disk is too full for the image it
-// makes room by evicting others, once.
+// makes room by evicting others, once. "snapshot:UUID" and "snapshot:UUID/DEVICE"
+// name a file of a finished snapshot here, by default its first.
 func (l *Local) Fetch(ctx context.Context, ref driver.ImageRef, report func(driver.Progress)) (driver.Image, error) {
-	image, err := l.config.Cache.Fetch(ctx, ref, report)
+	fetch := l.config.Cache.Fetch
+	if strings.HasPrefix(ref.Name, snapshotScheme) {
+		fetch = l.fetchSnapshot
+	}
+	image, err := fetch(ctx, ref, report)
 	if !errors.Is(err, driver.ErrNoSpace) {
 		return image, err
 	}
@@ -100,10 +134,11 @@ func (l *Local) Fetch(ctx context.Context, ref driver.ImageRef, report func(driv
 	if errors.As(err, &space) {
 		need = space.need
 	}
-	if removed, everr := l.config.Cache.evict(ctx, need, l.referenced()); everr != nil || len(removed) == 0 {
+	c := l.config.Cache
+	if removed, everr := c.evict(ctx, c.over(need), l.referenced()); everr != nil || len(removed) == 0 {
 		return image, errors.Join(err, everr)
 	}
-	return l.config.Cache.Fetch(ctx, ref, report)
+	return fetch(ctx, ref, report)
 }
 
 // Evict removes cached images that nothing here uses and wanted (may be nil)
@@ -131,15 +166,25 @@ func (l *Local) referenced() func(id string) bool {
 
 // References returns the IDs of the images that volumes here lie over or are.
 func (l *Local) References() (map[string]bool, error) {
+	users, err := l.users()
 	used := make(map[string]bool)
+	for id := range users {
+		used[id] = true
+	}
+	return used, err
+}
+
+// users counts the volumes that lie over an image or are one, by its ID.
+func (l *Local) users() (map[string]int, error) {
+	users := make(map[string]int)
 	err := l.each(func(path string, _ fs.FileInfo) error {
 		base, err := reference(path)
 		if m := imageFile.FindStringSubmatch(filepath.Base(base)); m != nil {
-			used[m[1]] = true
+			users[m[1]]++
 		}
 		return err
 	})
-	return used, err
+	return users, err
 }
 
 // reference is the name of the image that a volume needs, empty for none.
