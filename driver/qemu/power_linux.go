@@ -108,12 +108,31 @@ func (m *machine) keepHouse() {
 	select {
 	case m.op <- struct{}{}:
 		defer m.release()
+		s.retry(m.h.ctx, rec.Boot)
 	default:
+	}
+}
+
+// retry lets a stalled machine go on, unless the user has resumed, stopped or
+// restarted it since; the machine's lock is held.
+func (s *session) retry(ctx context.Context, boot int64) {
+	if now := s.m.record(); now.State == driver.Stalled && now.Boot == boot {
+		s.thenSync(ctx, "cont")
+	}
+}
+
+// afterJob lets a machine go on that a failed copy has stalled. Before a guest may
+// overwrite what is not copied yet that is copied; where the target takes no more,
+// QEMU 7 fails the guest's write for it. Once the job has ended, it succeeds.
+func (s *session) afterJob() {
+	ctx, cancel := s.m.h.bounded(s.m.h.ctx)
+	defer cancel()
+	if s.m.acquire(ctx) != nil {
 		return
 	}
-	// The user may have resumed, stopped or restarted it in between.
-	if now := m.record(); now.State == driver.Stalled && now.Boot == rec.Boot {
-		s.thenSync(m.h.ctx, "cont")
+	defer s.m.release()
+	if s.sync(ctx) == nil && hasRoom(s.m.spec()) {
+		s.retry(ctx, s.m.record().Boot)
 	}
 }
 

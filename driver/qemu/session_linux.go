@@ -170,6 +170,7 @@ func (s *session) event(e qmp.Event) {
 		Reason string
 		Action string
 		Device string
+		Status string // of a job
 	}
 	json.Unmarshal(e.Data, &data)
 	switch e.Name {
@@ -177,6 +178,11 @@ func (s *session) event(e qmp.Event) {
 		s.mu.Lock()
 		s.hint = data.Reason
 		s.mu.Unlock()
+	case "JOB_STATUS_CHANGE":
+		if data.Status == "concluded" {
+			s.m.h.work.Go(s.afterJob)
+		}
+		return
 	case "STOP", "RESUME", "RESET", "BLOCK_IO_ERROR", "GUEST_PANICKED":
 	default:
 		return

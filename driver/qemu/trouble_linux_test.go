@@ -207,8 +207,8 @@ func TestAdoptUnborn(t *testing.T) {
 	l.eventually("the emulator to end", func() bool { return ended(st.PID) })
 }
 
-// monitor says something to a QEMU behind the driver's back, and waits for a state.
-func (l *lab) monitor(id, want string, commands ...string) {
+// talk opens the monitor of a machine whose driver is closed.
+func (l *lab) talk(id string) *qmp.Client {
 	l.Helper()
 	dir, err := os.Open(filepath.Join(l.cfg.Dir, "machines", id))
 	l.must(err)
@@ -217,6 +217,21 @@ func (l *lab) monitor(id, want string, commands ...string) {
 	l.must(err)
 	c, err := qmp.Connect(l.ctx, conn, func(qmp.Event) {})
 	l.must(err)
+	return c
+}
+
+// query asks a QEMU behind the driver's back.
+func (l *lab) query(id, command string, reply any) {
+	l.Helper()
+	c := l.talk(id)
+	defer c.Close()
+	l.must(c.Execute(l.ctx, command, nil, reply))
+}
+
+// monitor says something to a QEMU behind the driver's back, and waits for a state.
+func (l *lab) monitor(id, want string, commands ...string) {
+	l.Helper()
+	c := l.talk(id)
 	defer c.Close()
 	for _, command := range commands {
 		l.must(c.Execute(l.ctx, command, nil, nil))
