@@ -61,6 +61,20 @@ var displayRules = []rule{
 		s.fails("without a card", err, driver.ErrInvalid)
 	}},
 
+	// What a guest's boot leaves on its screen is seen, by two viewers alike.
+	{name: "GuestDisplay", guest: true, test: func(s *suite) {
+		ability[driver.Displayer](s)
+		ability[driver.Consoler](s)
+		spec := s.withScreen(s.cfg.Guest.Spec(s.T, s.h, 1))
+		s.must(s.h.Create(s.ctx, spec))
+		s.must(s.h.Start(s.ctx, spec.ID))
+		s.logged(spec.ID, 0, s.cfg.Guest.Prompt)
+		one, _ := s.watch(spec.ID, false)
+		two, _ := s.watch(spec.ID, false)
+		s.shows(one)
+		s.shows(two)
+	}},
+
 	// The screen of an adopted machine is there.
 	{name: "AdoptDisplay", test: func(s *suite) {
 		ability[driver.Displayer](s)
@@ -76,18 +90,25 @@ var displayRules = []rule{
 // seen starts a machine that has a screen.
 func (s *suite) seen(n int) string {
 	s.Helper()
-	info, err := s.h.Info(s.ctx)
-	s.must(err)
-	spec := s.cfg.Spec(s.T, s.h, n)
-	for _, model := range info.VideoModels {
-		if model != "none" {
-			spec.Video = driver.Video{Model: model, MemoryKiB: 16 << 10}
-			break
-		}
-	}
+	spec := s.withScreen(s.cfg.Spec(s.T, s.h, n))
 	s.must(s.h.Create(s.ctx, spec))
 	s.must(s.h.Start(s.ctx, spec.ID))
 	return spec.ID
+}
+
+// withScreen gives a machine the first graphics card that the driver has.
+func (s *suite) withScreen(spec driver.Spec) driver.Spec {
+	s.Helper()
+	info, err := s.h.Info(s.ctx)
+	s.must(err)
+	for _, model := range info.VideoModels {
+		if model != "none" {
+			spec.Video = driver.Video{Model: model, MemoryKiB: 16 << 10}
+			return spec
+		}
+	}
+	s.Skip("no graphics card")
+	return spec
 }
 
 // watch opens a screen, which is closed at the end.

@@ -43,6 +43,7 @@ func (m *machine) do(what string) {
 	case "crash":
 		m.end(driver.Crashed, "guest crashed")
 	case "reset":
+		m.host.publish(driver.Event{ID: m.spec.ID, State: m.status.State, Reason: "guest restarted"})
 		m.banner()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
@@ -99,6 +100,76 @@ func BenchmarkStop(b *testing.B) {
 		b.StartTimer()
 		do(b, h.Stop(b.Context(), s.ID, driver.Force))
 	}
+}
+
+// BenchmarkPause pauses and resumes a machine; BenchmarkPauseBare does it by the two
+// commands to QEMU alone.
+func BenchmarkPause(b *testing.B) {
+	h, s := benchLab(b)
+	do(b, h.Start(b.Context(), s.ID))
+	b.Cleanup(func() { h.Destroy(context.Background(), s.ID) })
+	for b.Loop() {
+		do(b, h.Pause(b.Context(), s.ID))
+		do(b, h.Resume(b.Context(), s.ID))
+	}
+}
+
+func BenchmarkPauseBare(b *testing.B) {
+	h, s := benchLab(b)
+	c := bare(b, h, s)
+	for b.Loop() {
+		do(b, c.Execute(b.Context(), "stop", nil, nil))
+		do(b, c.Execute(b.Context(), "cont", nil, nil))
+	}
+}
+
+// BenchmarkStopBare is "quit" to a QEMU and the end of its process.
+func BenchmarkStopBare(b *testing.B) {
+	h, s := benchLab(b)
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		do(b, h.Start(b.Context(), s.ID))
+		session := h.machines[s.ID].session
+		do(b, session.verdict(driver.Defined, ""))
+		b.StartTimer()
+		do(b, session.connected().Execute(b.Context(), "quit", nil, nil))
+		for !session.child.ended() {
+			runtime.Gosched()
+		}
+		b.StopTimer()
+		<-session.gone
+		b.StartTimer()
+	}
+}
+
+// BenchmarkStats is one look at a running machine's counters.
+func BenchmarkStats(b *testing.B) {
+	h, s := benchLab(b)
+	do(b, h.Start(b.Context(), s.ID))
+	b.Cleanup(func() { h.Destroy(context.Background(), s.ID) })
+	for b.Loop() {
+		_, err := h.Stats(b.Context(), s.ID)
+		do(b, err)
+	}
+}
+
+// bare starts a machine without the driver and returns its monitor.
+func bare(b *testing.B, h *Hypervisor, s driver.Spec) *qmp.Client {
+	b.Helper()
+	l, files, err := h.openAll(h.machines[s.ID].def)
+	do(b, err)
+	defer files.close()
+	cmd := exec.Command(h.probed.binary, argv(l)...)
+	cmd.ExtraFiles = files.files[3:]
+	do(b, cmd.Start())
+	b.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	conn, err := dial(b.Context(), h.reg.path(s.ID, "qmp"), h.cfg.Timeout)
+	do(b, err)
+	c := greet(b, conn)
+	b.Cleanup(func() { c.Close() })
+	do(b, c.Execute(b.Context(), "cont", nil, nil))
+	return c
 }
 
 // BenchmarkInspect is one look at a running machine.

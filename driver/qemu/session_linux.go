@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -167,6 +168,7 @@ func (s *session) ask(ctx context.Context, command string, args, reply any, f *o
 // event notes what only an event tells, and has the rest asked for.
 func (s *session) event(e qmp.Event) {
 	var data struct {
+		Guest  bool // did it
 		Reason string
 		Action string
 		Device string
@@ -183,7 +185,11 @@ func (s *session) event(e qmp.Event) {
 			s.m.h.work.Go(s.afterJob)
 		}
 		return
-	case "STOP", "RESUME", "RESET", "BLOCK_IO_ERROR", "GUEST_PANICKED":
+	case "RESET":
+		if data.Guest { // which changes no state
+			s.m.h.events.publish(driver.Event{ID: s.m.id, State: driver.Running, Reason: "the guest restarted"})
+		}
+	case "STOP", "RESUME", "BLOCK_IO_ERROR", "GUEST_PANICKED":
 	default:
 		return
 	}

@@ -100,14 +100,14 @@ func TestSnapshotMoment(t *testing.T) {
 	l := newLab(t, nil)
 	s := l.counting(24 << 20)
 	l.run(s)
-	l.counts(s, 10)
+	l.counts(s, 3)
 	clean := l.belongings(s.ID)
 	for round := range 3 {
 		job := fmt.Sprintf("round %d", round)
 		before := l.count(s.Disks[1].Path)
 		targets := l.snapshot(s, job, l.dir)
 		after := l.count(s.Disks[0].Path)
-		l.counts(s, 10)
+		l.counts(s, 3)
 		if st := l.ended(s.ID, job); st.Err != nil || st.Done != 48<<20 || st.Total != 48<<20 {
 			t.Fatalf("the job is %+v", st)
 		}
@@ -119,7 +119,7 @@ func TestSnapshotMoment(t *testing.T) {
 		if first < before || second > after {
 			t.Errorf("copied at %d and %d, but begun between %d and %d", first, second, before, after)
 		}
-		l.counts(s, 10)
+		l.counts(s, 3)
 		for at := 4096; at < 24<<20; at += 65536 {
 			if want := fmt.Sprintf("disk 1 at %d", at); !strings.HasPrefix(string(b[at:]), want) {
 				t.Fatalf("no %q", want)
@@ -139,7 +139,7 @@ func TestSnapshotNoSpace(t *testing.T) {
 	l := newLab(t, func(c *qemu.Config) { c.Every *= 1000 }) // nothing helps but the end of the job
 	s := l.counting(24 << 20)
 	l.run(s)
-	l.counts(s, 10)
+	l.counts(s, 3)
 	clean := l.belongings(s.ID)
 	small := tmpfs(t, 2<<20)
 	l.snapshot(s, "big", small)
@@ -148,7 +148,7 @@ func TestSnapshotNoSpace(t *testing.T) {
 		t.Fatalf("the job is %+v", st)
 	}
 	l.becomes(s.ID, driver.Running)
-	l.counts(s, 10)
+	l.counts(s, 3)
 	if again, err := l.h.SnapshotJob(l.ctx, s.ID, "big"); err != nil || !errors.Is(again.Err, driver.ErrNoSpace) {
 		t.Errorf("asked again it is %+v, %v", again, err)
 	}
@@ -162,7 +162,7 @@ func TestSnapshotNoSpace(t *testing.T) {
 	if !errors.Is(err, driver.ErrNoSpace) {
 		t.Errorf("no room at all: %v", err)
 	}
-	l.counts(s, 10)
+	l.counts(s, 3)
 }
 
 // belongings are the block nodes, jobs and passed files of a machine's QEMU.
