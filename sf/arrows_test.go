@@ -40,6 +40,7 @@ var arrows = []struct {
 	{"store/...", "an implementation knows its interface, and no other implementation", []string{"store", "store/internal/...", "local", "go.etcd.io/bbolt/...", "golang.org/x/sys/..."}},
 	{"driver", "an interface: the standard library alone", nil},
 	{"driver/drivertest/...", "the suite, and the guest it boots", []string{"driver", "driver/drivertest/...", "sf/sftest/need", "sf/image/qcow2"}},
+	{"driver/libvirt/libvirttest", "a libvirtd of the tests' own", []string{"local", "sf/sftest/need", "github.com/digitalocean/go-libvirt/...", "golang.org/x/sys/..."}},
 	{"driver/libvirt", "an implementation knows its interface, and no other implementation", []string{"driver", "local", "github.com/digitalocean/go-libvirt/...", "github.com/mdlayher/netlink/...", "golang.org/x/sys/..."}},
 	{"driver/...", "an implementation knows its interface, and no other implementation", []string{"driver", "local", "golang.org/x/sys/..."}},
 	{"netfab", "an interface: the standard library alone", nil},

@@ -1,17 +1,12 @@
 package sf
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/layout"
-	"github.com/shakenfist/cloud/sf/internal/place"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -25,14 +20,8 @@ import (
 // that is not the namespace's, ErrConflict for an address or MAC in use,
 // ErrNoCapacity, with a reason per node, where nothing can take it.
 func (c *Cloud) CreateInstance(ctx context.Context, namespace string, want InstanceSpec) (*Instance, error) {
-	if err := want.Validate(); err != nil {
+	if err := c.validate(want); err != nil {
 		return nil, err
-	}
-	if err := metadataFits(want.Metadata); err != nil {
-		return nil, err
-	}
-	if _, err := layout.Devices(want.Disks, nil, c.cfg.DiskBus); err != nil {
-		return nil, spec.Errorf(ErrInvalid, "%v", err)
 	}
 	// Placements of one process queue here: they would only fail each other's
 	// conditions on the nodes' ledgers.
@@ -70,6 +59,23 @@ func (c *Cloud) CreateInstance(ctx context.Context, namespace string, want Insta
 	return made, nil
 }
 
+// validate says what is wrong with a request in itself.
+func (c *Cloud) validate(want InstanceSpec) error {
+	if err := want.Validate(); err != nil {
+		return err
+	}
+	if err := metadataFits(want.Metadata); err != nil {
+		return err
+	}
+	if _, _, err := spec.ParseAffinity(want.Metadata); err != nil {
+		return err
+	}
+	if _, err := layout.Devices(want.Disks, nil, c.cfg.DiskBus); err != nil {
+		return spec.Errorf(ErrInvalid, "%v", err)
+	}
+	return nil
+}
+
 // planInstance makes the one transaction that creates an instance.
 func (c *Cloud) planInstance(ctx context.Context, namespace string, want InstanceSpec) (*Instance, *record.Txn, error) {
 	if err := c.exists(ctx, KindNamespace, namespace); err != nil {
@@ -87,7 +93,10 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	if err != nil {
 		return nil, nil, err
 	}
-	node, used, err := c.placeInstance(ctx, i, cmp.Or(want.PlacedOn, forced))
+	if i.Tags, _, err = spec.ParseAffinity(want.Metadata); err != nil {
+		return nil, nil, err
+	}
+	node, used, err := c.placeInstance(ctx, i, forced)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,6 +118,9 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	if len(want.Metadata) > 0 {
 		t.Put(record.MetadataKey(KindInstance, i.UUID), want.Metadata)
 	}
+	for _, tag := range i.Tags {
+		t.Put(record.TagKey(namespace, tag, i.UUID), claims.Placed{Node: i.Node})
+	}
 	record.Replace(t, used, used.Value.Add(i.Claim()))
 	t.Put(record.LivePrefix(KindInstance, namespace)+i.UUID, claims.Empty{})
 	t.Put(record.WorkKey(node.Name, KindInstance, i.UUID), claims.Empty{})
@@ -120,63 +132,6 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 // userData is the record of an instance's user data.
 type userData struct {
 	Data []byte `json:"data"`
-}
-
-// placeInstance chooses a node, the forced one if any, and returns its ledger as
-// read.
-func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (*Node, record.Object[spec.Capacity], error) {
-	var none record.Object[spec.Capacity]
-	nodes, err := c.Nodes(ctx)
-	if err != nil {
-		return nil, none, err
-	}
-	candidates := make([]place.Node, len(nodes))
-	for k, n := range nodes {
-		candidates[k] = place.Node{Name: n.Name, Live: n.Live, Limits: n.Limits, Used: n.Used}
-	}
-	req := place.Request{Need: i.Claim(), Forced: forced}
-	ranked, refused := place.Choose(candidates, req, c.intn)
-	if len(ranked) == 0 {
-		if forced != "" && len(refused) == 0 {
-			return nil, none, spec.Errorf(ErrNotFound, "node not found: %s", forced).About("node", forced)
-		}
-		return nil, none, spec.Errorf(ErrNoCapacity, "insufficient capacity: %s", place.Explain(req, refused))
-	}
-	node := nodes[slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == ranked[0] })]
-	if err := able(node, i); err != nil {
-		return nil, none, err
-	}
-	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(node.Name))
-	if err == nil && used.Value != node.Used {
-		err = store.ErrConflict // it changed since it was read; look again
-	}
-	return node, used, err
-}
-
-// able says whether a node's driver can make what an instance asks for.
-func able(n *Node, i *Instance) error {
-	check := func(have []string, what, asked string) error {
-		if asked == "" || slices.Contains(have, asked) {
-			return nil
-		}
-		return spec.Errorf(ErrInvalid, "%s %q is not available on node %s, which has %s", what, asked, n.Name, strings.Join(have, ", "))
-	}
-	errs := []error{check(n.VideoModels, "video model", i.Video.Model)}
-	for k, d := range i.Disks {
-		errs = append(errs, check(n.Buses, fmt.Sprintf("disk %d: bus", k), d.Bus))
-	}
-	for k, nic := range i.Interfaces {
-		errs = append(errs, check(n.NICModels, fmt.Sprintf("network interface %d: model", k), nic.Model))
-	}
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	if i.UEFI && !n.UEFI {
-		return spec.Errorf(ErrInvalid, "uefi is not available on node %s: no UEFI firmware is installed (Debian package ovmf)", n.Name)
-	}
-	return nil
 }
 
 // planInterfaces claims an address and a MAC for every NIC and adds them to t.

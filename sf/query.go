@@ -2,39 +2,12 @@ package sf
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
 )
-
-// Nodes returns the nodes of the cloud with what is claimed of them, sorted by name.
-func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
-	list, _, _, err := record.List[spec.Node](ctx, c.records, record.NodePrefix, store.Page{})
-	if err != nil {
-		return nil, storeError(err)
-	}
-	var nodes []*Node
-	for i := range list {
-		n := list[i].Value
-		used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(n.Name))
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, storeError(err)
-		}
-		_, err = c.cfg.Store.Get(ctx, record.NodeLiveKey(n.Name))
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, storeError(err)
-		}
-		n.Used, n.Live = used.Value, err == nil
-		if n.Seen = n.Started; n.Live {
-			n.Seen = c.cfg.Clock.Now() // as good as now: it holds its session
-		}
-		nodes = append(nodes, &n)
-	}
-	return nodes, nil
-}
 
 // Events returns what happened to an object, oldest first: the last 64 events.
 func (c *Cloud) Events(ctx context.Context, kind Kind, id string) ([]*Event, error) {

@@ -102,10 +102,11 @@ type Node struct {
 	MemoryMiB int `json:"memory_mib"` // of the host
 	DiskGB    int `json:"disk_gb"`    // for volumes, GiB
 
-	Limits Capacity  `json:"limits"` // what instances may claim in all
-	Used   Capacity  `json:"-"`      // what they claim
-	Live   bool      `json:"-"`      // its agent holds its session
-	Seen   time.Time `json:"-"`      // now where Live, else when the agent was started last
+	Limits   Capacity  `json:"limits"` // what instances may claim in all
+	Used     Capacity  `json:"-"`      // what they claim
+	Live     bool      `json:"-"`      // its agent holds its session
+	Cordoned bool      `json:"-"`      // it takes nothing new
+	Seen     time.Time `json:"-"`      // now where Live, else when the agent was started last
 }
 
 // Capacity is an amount of what a node has to give.

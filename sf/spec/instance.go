@@ -62,6 +62,7 @@ type Instance struct {
 	InstanceSpec
 	Node         string    `json:"node"`                     // that it is placed on
 	NICs         []NICRef  `json:"nics,omitempty"`           // in order
+	Tags         []string  `json:"tags,omitempty"`           // from its metadata, when it was created
 	Seed         []byte    `json:"seed,omitempty"`           // the config drive's random seed, fixed at creation
 	UserDataSize int       `json:"user_data_size,omitempty"` // bytes
 	Power        Power     `json:"power"`

@@ -37,6 +37,11 @@ type Where struct {
 	Instance string `json:"instance"`
 }
 
+// Placed is what an index of instances says of one.
+type Placed struct {
+	Node string `json:"node"`
+}
+
 // Empty is the record of a key whose existence says it all.
 type Empty struct{}
 
@@ -76,6 +81,9 @@ func FinalizeInstance(ctx context.Context, c *record.Client, id string, now time
 		}
 		if err := releaseCapacity(ctx, c, t, i); err != nil {
 			return err
+		}
+		for _, tag := range i.Tags {
+			t.Delete(record.TagKey(i.Namespace, tag, id))
 		}
 		t.Delete(record.WorkKey(i.Node, spec.KindInstance, id), record.LivePrefix(spec.KindInstance, i.Namespace)+id)
 		t.Put(record.DeadPrefix(spec.KindInstance, i.Namespace)+id, Empty{})

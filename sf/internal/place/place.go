@@ -3,6 +3,7 @@
 package place
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,10 +13,17 @@ import (
 
 // Node is a candidate as the scheduler sees it.
 type Node struct {
-	Name   string
-	Live   bool          // its agent holds its session
-	Limits spec.Capacity // what may be claimed in all
-	Used   spec.Capacity // what is claimed
+	Name     string
+	Live     bool          // its agent holds its session
+	Cordoned bool          // it takes nothing new
+	Lacks    string        // what was asked for and it cannot make; empty where it can make all
+	Limits   spec.Capacity // what may be claimed in all
+	Used     spec.Capacity // what is claimed
+
+	Affinity int  // sum of what the request feels for the instances there
+	Networks int  // how many of the request's networks have guests there
+	Images   int  // how many of the request's images are there
+	Router   bool // it routes one of the request's networks
 }
 
 // Request is what is to be placed.
@@ -35,7 +43,10 @@ type Refusal struct {
 const among = 3
 
 // Choose ranks the nodes that can take the request, best first, and says for
-// every other one why not.
+// every other one why not. Preferred are, in this order: nodes with instances that
+// the request wants to be near, or without those it wants to be far from; nodes
+// that are members of its networks; those that have its images; those that do
+// not route its networks; and then the emptiest.
 func Choose(nodes []Node, req Request, intn func(int) int) (ranked []string, refused []Refusal) {
 	var fit []Node
 	for _, n := range nodes {
@@ -48,17 +59,14 @@ func Choose(nodes []Node, req Request, intn func(int) int) (ranked []string, ref
 		}
 		fit = append(fit, n)
 	}
-	slices.SortStableFunc(fit, func(a, b Node) int {
-		fa, fb := fill(a, req.Need), fill(b, req.Need)
-		switch {
-		case fa < fb:
-			return -1
-		case fa > fb:
-			return 1
-		}
-		return strings.Compare(a.Name, b.Name)
+	slices.SortFunc(fit, func(a, b Node) int {
+		return cmp.Or(prefer(a, b), cmp.Compare(fill(a, req.Need), fill(b, req.Need)), strings.Compare(a.Name, b.Name))
 	})
-	if best := min(among, len(fit)); best > 1 {
+	best := 0
+	for best < min(among, len(fit)) && prefer(fit[0], fit[best]) == 0 {
+		best++
+	}
+	if best > 1 {
 		i := intn(best)
 		fit[0], fit[i] = fit[i], fit[0]
 	}
@@ -68,11 +76,27 @@ func Choose(nodes []Node, req Request, intn func(int) int) (ranked []string, ref
 	return ranked, refused
 }
 
+// prefer compares two nodes by all but how full they are.
+func prefer(a, b Node) int {
+	truth := func(b bool) int {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(b.Affinity, a.Affinity), cmp.Compare(b.Networks, a.Networks),
+		cmp.Compare(b.Images, a.Images), cmp.Compare(truth(a.Router), truth(b.Router)))
+}
+
 func refuse(n Node, need spec.Capacity) string {
 	free := n.Limits.Sub(n.Used)
 	switch {
 	case !n.Live:
 		return "its agent is not running"
+	case n.Cordoned:
+		return "it is cordoned: it takes nothing new"
+	case n.Lacks != "":
+		return n.Lacks
 	case need.CPUs > free.CPUs:
 		return fmt.Sprintf("not enough CPU: %d asked, %d of %d left", need.CPUs, max(free.CPUs, 0), n.Limits.CPUs)
 	case need.MemoryMiB > free.MemoryMiB:

@@ -22,6 +22,8 @@ func TestRefusals(t *testing.T) {
 		want string
 	}{
 		{Node{Name: "a", Limits: limits}, spec.Capacity{}, "agent is not running"},
+		{Node{Name: "a", Live: true, Cordoned: true, Limits: limits}, spec.Capacity{}, "a: it is cordoned"},
+		{Node{Name: "a", Live: true, Lacks: "no bus like that", Limits: limits}, spec.Capacity{}, "a: no bus like that"},
 		{Node{Name: "a", Live: true, Limits: limits}, spec.Capacity{CPUs: 17}, "not enough CPU: 17 asked, 16 of 16 left"},
 		{Node{Name: "a", Live: true, Limits: limits, Used: spec.Capacity{MemoryMiB: 4000}}, spec.Capacity{MemoryMiB: 97}, "not enough RAM: 97 MiB asked, 96 of 4096 left"},
 		{Node{Name: "a", Live: true, Limits: limits}, spec.Capacity{DiskGB: 101}, "not enough disk: 101 GB asked"},
@@ -90,4 +92,53 @@ func TestProperties(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPreferences puts pairs of nodes before the scheduler, of which the second
+// is emptier: each preference is stronger than that, and than those after it.
+func TestPreferences(t *testing.T) {
+	busy := spec.Capacity{CPUs: 8}
+	for _, c := range []struct {
+		what        string
+		best, other Node
+	}{
+		{"affinity over network", Node{Affinity: 1}, Node{Networks: 1}},
+		{"indifference over aversion", Node{}, Node{Affinity: -1, Networks: 2}},
+		{"network over image", Node{Networks: 1}, Node{Images: 2}},
+		{"image over no router", Node{Images: 1, Router: true}, Node{}},
+		{"no router over emptier", Node{}, Node{Router: true}},
+	} {
+		c.best.Name, c.best.Used, c.other.Name = "best", busy, "other"
+		for _, n := range []*Node{&c.best, &c.other} {
+			n.Live, n.Limits = true, limits
+		}
+		for _, nodes := range [][]Node{{c.best, c.other}, {c.other, c.best}} {
+			got, _ := Choose(nodes, Request{Need: spec.Capacity{CPUs: 1}}, func(n int) int { return n - 1 })
+			if len(got) != 2 || got[0] != "best" {
+				t.Errorf("%s: ranked %v", c.what, got)
+			}
+		}
+	}
+}
+
+// TestChanceAmongEquals holds that chance never overrules a preference, and
+// reaches each of the best.
+func TestChanceAmongEquals(t *testing.T) {
+	var nodes []Node
+	for i := range 5 {
+		nodes = append(nodes, Node{Name: fmt.Sprint(i), Live: true, Limits: limits, Networks: min(i, 1)})
+	}
+	seen := map[string]bool{}
+	for k := range among {
+		got, _ := Choose(nodes, Request{}, func(n int) int {
+			if n != among {
+				t.Fatalf("chance has %d to choose from", n)
+			}
+			return k
+		})
+		seen[got[0]] = true
+	}
+	if len(seen) != among || seen["0"] {
+		t.Errorf("chosen were %v", seen)
+	}
 }

@@ -96,6 +96,14 @@ func RouterKey(network string) string { return MeshPrefix(network) + "router" }
 // EndKey exists once a network is to be deleted.
 func EndKey(network string) string { return MeshPrefix(network) + "end" }
 
+// CordonKey exists while a node takes nothing new.
+func CordonKey(node string) string { return Root + "cordon/" + node }
+
+// TagKey finds a namespace's instances that carry a tag.
+func TagKey(namespace, tag, instance string) string {
+	return Root + "tag/" + namespace + "/" + tag + "/" + instance
+}
+
 // Base returns what follows the last slash of a key.
 func Base(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
 

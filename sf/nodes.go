@@ -1,0 +1,122 @@
+package sf
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// cordon is the record of a node that takes nothing new.
+type cordon struct {
+	Since time.Time `json:"since"`
+}
+
+// Nodes returns the nodes of the cloud with what is claimed of them, sorted by name.
+func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
+	list, _, _, err := record.List[spec.Node](ctx, c.records, record.NodePrefix, store.Page{})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	used, _, _, err := record.List[spec.Capacity](ctx, c.records, record.NodeUsedKey(""), store.Page{})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	live, err := c.names(ctx, record.NodeLivePrefix)
+	if err != nil {
+		return nil, err
+	}
+	cordoned, err := c.names(ctx, record.CordonKey(""))
+	if err != nil {
+		return nil, err
+	}
+	ledgers := map[string]record.Object[spec.Capacity]{}
+	for _, u := range used {
+		ledgers[record.Base(u.Key)] = u
+	}
+	nodes := make([]*Node, len(list))
+	for i := range list {
+		n := list[i].Value
+		n.Used, n.Live, n.Cordoned = ledgers[n.Name].Value, live[n.Name], cordoned[n.Name]
+		if n.Seen = n.Started; n.Live {
+			n.Seen = c.cfg.Clock.Now() // as good as now: it holds its session
+		}
+		nodes[i] = &n
+	}
+	return nodes, nil
+}
+
+// names returns the names of the records below a prefix.
+func (c *Cloud) names(ctx context.Context, prefix string) (map[string]bool, error) {
+	list, err := c.cfg.Store.List(ctx, prefix, store.Page{})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	names := make(map[string]bool, len(list.Records))
+	for _, r := range list.Records {
+		names[record.Base(r.Key)] = true
+	}
+	return names, nil
+}
+
+// CordonNode makes a node take nothing new, whatever room it has; what runs there
+// runs on. Doing it twice is nil; ErrNotFound for a node that is not there.
+func (c *Cloud) CordonNode(ctx context.Context, name string) error {
+	now := c.cfg.Clock.Now()
+	t := c.records.Begin().Put(record.CordonKey(name), cordon{now})
+	return c.changeNode(ctx, t, name, "cordon")
+}
+
+// UncordonNode lets a node take new things again.
+func (c *Cloud) UncordonNode(ctx context.Context, name string) error {
+	t := c.records.Begin().Delete(record.CordonKey(name))
+	return c.changeNode(ctx, t, name, "uncordon")
+}
+
+func (c *Cloud) changeNode(ctx context.Context, t *record.Txn, name, operation string) error {
+	if _, err := record.Get[spec.Node](ctx, c.records, record.NodeKey(name)); err != nil {
+		return notFound(err, KindNode, name)
+	}
+	t.If(store.Exists(record.NodeKey(name)))
+	if err := c.records.Event(ctx, t, Event{Time: c.cfg.Clock.Now(), Kind: KindNode, Object: name, Node: name, Operation: operation}); err != nil {
+		return storeError(err)
+	}
+	_, err := c.records.Commit(ctx, t)
+	return notFound(err, KindNode, name)
+}
+
+// guests says which nodes have guests on a network, and which routes it.
+func (c *Cloud) guests(ctx context.Context, network string) (members map[string]bool, router string, err error) {
+	if members, err = c.names(ctx, record.MemberPrefix(network)); err != nil {
+		return nil, "", err
+	}
+	r, err := record.Get[spec.Router](ctx, c.records, record.RouterKey(network))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, "", spec.Errorf(ErrNotFound, "network %s not found", network).About("network", network)
+	}
+	if err != nil {
+		return nil, "", storeError(err)
+	}
+	// The router's node is a member for that alone: it counts as one without guests.
+	delete(members, r.Value.Node)
+	return members, r.Value.Node, nil
+}
+
+// tagged counts, by node, what an instance feels for the namespace's instances there.
+func (c *Cloud) tagged(ctx context.Context, namespace string, weights map[string]int) (map[string]int, error) {
+	sum := map[string]int{}
+	for tag, weight := range weights {
+		list, _, _, err := record.List[claims.Placed](ctx, c.records, record.TagKey(namespace, tag, ""), store.Page{})
+		if err != nil {
+			return nil, storeError(err)
+		}
+		for _, o := range list {
+			sum[o.Value.Node] += weight
+		}
+	}
+	return sum, nil
+}

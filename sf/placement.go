@@ -1,0 +1,153 @@
+package sf
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/shakenfist/cloud/sf/internal/place"
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// Placement is where an instance would go now.
+type Placement struct {
+	Nodes   []string          `json:"nodes"`   // that can take it, the preferred first
+	Refused map[string]string `json:"refused"` // why others cannot, by name
+}
+
+// PlaceInstance decides where an instance would go, and creates nothing. The
+// errors are CreateInstance's, but for capacity: no node at all is a Placement.
+func (c *Cloud) PlaceInstance(ctx context.Context, namespace string, want InstanceSpec) (*Placement, error) {
+	if err := c.validate(want); err != nil {
+		return nil, err
+	}
+	if err := c.exists(ctx, KindNamespace, namespace); err != nil {
+		return nil, err
+	}
+	i := &Instance{UUID: "not-created", Namespace: namespace, InstanceSpec: want}
+	forced, err := c.resolveSnapshots(ctx, namespace, &i.InstanceSpec)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.planInterfaces(ctx, c.records.Begin(), i); err != nil {
+		return nil, err
+	}
+	ranked, refused, _, err := c.rank(ctx, i, forced)
+	if err != nil {
+		return nil, err
+	}
+	p := &Placement{Nodes: ranked, Refused: map[string]string{}}
+	for _, r := range refused {
+		p.Refused[r.Node] = r.Reason
+	}
+	return p, nil
+}
+
+// rank asks the scheduler. forced overrules where the instance asks to be.
+func (c *Cloud) rank(ctx context.Context, i *Instance, forced string) ([]string, []place.Refusal, []*Node, error) {
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	_, weights, err := spec.ParseAffinity(i.Metadata)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	feels, err := c.tagged(ctx, i.Namespace, weights)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	candidates := make([]place.Node, len(nodes))
+	for k, n := range nodes {
+		candidates[k] = place.Node{
+			Name: n.Name, Live: n.Live, Cordoned: n.Cordoned, Lacks: lacks(n, i),
+			Limits: n.Limits, Used: n.Used, Affinity: feels[n.Name],
+		}
+	}
+	seen := map[string]bool{}
+	for _, nic := range i.Interfaces {
+		if seen[nic.Network] {
+			continue
+		}
+		seen[nic.Network] = true
+		members, router, err := c.guests(ctx, nic.Network)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		for k := range candidates {
+			if n := &candidates[k]; members[n.Name] {
+				n.Networks++
+			} else if router == n.Name {
+				n.Router = true
+			}
+		}
+	}
+	if forced == "" {
+		forced = i.PlacedOn
+	}
+	ranked, refused := place.Choose(candidates, place.Request{Need: i.Claim(), Forced: forced}, c.intn)
+	return ranked, refused, nodes, nil
+}
+
+// placeInstance chooses a node and returns its ledger as read.
+func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (*Node, record.Object[spec.Capacity], error) {
+	var none record.Object[spec.Capacity]
+	ranked, refused, nodes, err := c.rank(ctx, i, forced)
+	if err != nil {
+		return nil, none, err
+	}
+	if len(ranked) == 0 {
+		return nil, none, c.noPlace(i, forced, refused, nodes)
+	}
+	node := nodes[slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == ranked[0] })]
+	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(node.Name))
+	if err == nil && used.Value != node.Used {
+		err = store.ErrConflict // it changed since it was read; look again
+	}
+	return node, used, err
+}
+
+// noPlace says why an instance has no place.
+func (c *Cloud) noPlace(i *Instance, forced string, refused []place.Refusal, nodes []*Node) error {
+	if forced == "" {
+		forced = i.PlacedOn
+	}
+	if forced != "" && len(refused) == 0 {
+		return spec.Errorf(ErrNotFound, "node not found: %s", forced).About("node", forced)
+	}
+	// What no node can make is wrong with the request, not a lack of room.
+	if every := len(refused) > 0; every {
+		for _, r := range refused {
+			n := nodes[slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == r.Node })]
+			every = every && lacks(n, i) != ""
+		}
+		if every {
+			return spec.Errorf(ErrInvalid, "%s", place.Explain(place.Request{}, refused))
+		}
+	}
+	return spec.Errorf(ErrNoCapacity, "insufficient capacity: %s", place.Explain(place.Request{Forced: forced}, refused))
+}
+
+// lacks says what an instance asks for that a node cannot make; empty for nothing.
+func lacks(n *Node, i *Instance) string {
+	var why []string
+	check := func(have []string, what, asked string) {
+		if asked != "" && !slices.Contains(have, asked) {
+			why = append(why, fmt.Sprintf("%s %q is not available on node %s, which has %s", what, asked, n.Name, strings.Join(have, ", ")))
+		}
+	}
+	check(n.VideoModels, "video model", i.Video.Model)
+	for k, d := range i.Disks {
+		check(n.Buses, fmt.Sprintf("disk %d: bus", k), d.Bus)
+	}
+	for k, nic := range i.Interfaces {
+		check(n.NICModels, fmt.Sprintf("network interface %d: model", k), nic.Model)
+	}
+	if i.UEFI && !n.UEFI {
+		why = append(why, fmt.Sprintf("uefi is not available on node %s: no UEFI firmware is installed (Debian package ovmf)", n.Name))
+	}
+	return strings.Join(why, "; ")
+}
