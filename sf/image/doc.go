@@ -8,6 +8,10 @@
 // driver.Volumes over a Cache: each instance has a directory with a thin overlay
 // per disk.
 //
+// Local also keeps snapshots (driver.Snapshots): copies of disks beyond the life
+// of their instance, which can be an image again by the name of
+// "snapshot:UUID/DEVICE"; and it shows and tends the cache (driver.Images).
+//
 // # What a stranger's bytes may do
 //
 // References come from tenants and bytes from anywhere. Addresses are checked
@@ -19,12 +23,13 @@
 //
 // # On disk
 //
-//	images/<id>.qcow2|.raw|.iso   read-only; the ID is the SHA-256 of the content
+//	images/<id>.qcow2|.raw|.iso   read-only; the ID is the SHA-256 of the content,
+//	                              or of the name of a snapshot, which never changes
 //	urls/<hash>.json              what a URL gave: validators, checksums, image ID
 //	names/<hash>.json             what a reference resolved to
 //	partial/<hash>, <hash>.json   a download under way, and how much of it is safe
 //	tmp/                          work in progress, emptied when the Cache is opened
 //
-// Only a rename brings a file into images. One process at a time may have a
-// cache directory open.
+// Only a rename brings a file into images, or the link to a finished snapshot.
+// One process at a time may have a cache directory open.
 package image
