@@ -30,6 +30,7 @@ type app struct {
 
 	format  format
 	verbose bool
+	piping  bool // what is printed is the content of a file
 	given   client.Config
 }
 
@@ -107,7 +108,7 @@ no, and 2 where the command line is wrong.`,
 	flags.StringVar(&a.given.Namespace, "namespace", "", "namespace to act as [$SHAKENFIST_NAMESPACE]")
 	flags.StringVar(&a.given.Key, "key", "", "one of the namespace's keys [$SHAKENFIST_KEY]")
 	flags.StringVar(&a.given.URL, "apiurl", "", "the cloud to talk to [$SHAKENFIST_API_URL] (default "+client.DefaultURL+")")
-	root.AddCommand(a.nodes(), a.namespaces(), a.networks(), a.instances(), a.interfaces())
+	root.AddCommand(a.nodes(), a.namespaces(), a.networks(), a.instances(), a.interfaces(), a.snapshots())
 	root.Args, root.RunE = cobra.ArbitraryArgs, helpOrUnknown
 	return root
 }

@@ -123,6 +123,7 @@ const (
 	i2 = "22222222-2222-4222-8222-222222222222"
 	n1 = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 	s1 = "55555555-5555-4555-8555-555555555555"
+	s2 = "66666666-6666-4666-8666-666666666666"
 	f1 = "ffffffff-1111-4fff-8fff-ffffffffffff"
 )
 
@@ -178,6 +179,14 @@ var replies = map[string]string{
 	"GET /instances/" + i1 + "/operations/16f-a": operation1,
 	"POST /instances/" + i2 + "/rebootsoft":      `{"error": "reboot: the guest does not listen", "status": 500, "class": "failed"}`,
 	"POST /instances/" + i2 + "/reboothard":      `{"error": "instance vm2 is off: only one that is on can be rebooted", "status": 409, "class": "conflict"}`,
+	"POST /instances/" + i1 + "/snapshot":        `"` + s1 + `"`,
+	"GET /instances/" + i1 + "/snapshot":         `[{"uuid": "` + s1 + `", "device": "vda", "instance_uuid": "` + i1 + `", "created": 1601091300}, {"uuid": "` + s1 + `", "device": "vdc", "instance_uuid": "` + i1 + `", "created": 1601091300}]`,
+	"GET /instances/" + i2 + "/snapshot":         `[]`,
+	"GET /snapshots":                             `[` + snapshot1 + `, ` + snapshot2 + `]`,
+	"GET /snapshots/" + s1:                       snapshot1,
+	"GET /snapshots/" + s1 + "/vda":              `content`,
+	"GET /snapshots/" + s2:                       snapshot2,
+	"DELETE /snapshots/" + s1:                    `null`,
 	"DELETE /instances":                          `["` + i1 + `"]`,
 	"GET /instances/" + i2:                       instance2,
 	"GET /instances/" + i2 + "/interfaces":       `[]`,
@@ -190,6 +199,9 @@ var replies = map[string]string{
 }
 
 const (
+	snapshot1 = `{"uuid": "` + s1 + `", "instance_uuid": "` + i1 + `", "namespace": "demo", "node": "sf-2", "created": 1601091300, "devices": ["vda", "vdc"], "state": "created", "state_updated": 1601091301.5,
+ "files": [{"device": "vda", "size": 1048576, "virtual_size": 8589934592}, {"device": "vdc", "size": 2048, "virtual_size": 1073741824}]}`
+	snapshot2  = `{"uuid": "` + s2 + `", "instance_uuid": "` + i2 + `", "namespace": "demo", "node": "sf-1", "created": 1601091400, "devices": ["vda"], "state": "error", "error": "no space left", "files": []}`
 	operation1 = `{"id": "16f-a", "instance_uuid": "` + i1 + `", "kind": "reset", "snapshot_uuid": null, "created": 1601091300, "state": "done", "state_updated": 1601091301}`
 	operation2 = `{"id": "16f-b", "instance_uuid": "` + i1 + `", "kind": "snapshot", "snapshot_uuid": "` + s1 + `", "created": 1601091310.5, "state": "failed", "state_updated": 1601091311, "error": "no space left"}`
 )

@@ -9,8 +9,13 @@ import (
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
-// complain says why a command failed: on standard output, in the seed's words.
+// complain says why a command failed: on standard output, in the seed's words;
+// on standard error where the output is a file's content.
 func (a *app) complain(err error) {
+	if a.piping {
+		fmt.Fprintln(a.errOut, "ERROR: "+complaint(err))
+		return
+	}
 	if errors.Is(err, errNoNamespace) {
 		fmt.Fprintln(a.out, "Namespace not found")
 		return

@@ -69,7 +69,7 @@ MEMORY is in MiB. Disks appear to the guest in the order given, all -d before al
 		if err != nil {
 			return err
 		}
-		return a.instanceShow(ctx, cl, id)
+		return a.instanceShow(ctx, cl, id, false)
 	})
 }
 

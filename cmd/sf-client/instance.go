@@ -15,9 +15,13 @@ import (
 func (a *app) instances() *cobra.Command {
 	return a.offers(group("instance", "Virtual machines",
 		a.does(&cobra.Command{Use: "list [ALL]", Short: "List instances; with ALL, deleted ones and those in error too", Args: optionally()}, a.instanceList),
-		a.does(&cobra.Command{Use: "show UUID", Short: "Show an instance", Args: exactly("UUID")},
+		a.does(&cobra.Command{Use: "show UUID [SNAPSHOTS]", Short: "Show an instance; with SNAPSHOTS, its snapshots too", Args: optionally("UUID")},
 			func(ctx context.Context, c *client.Client, args []string) error {
-				return a.instanceShow(ctx, c, args[0])
+				snapshots, err := truth(args, 1)
+				if err != nil {
+					return err
+				}
+				return a.instanceShow(ctx, c, args[0], snapshots)
 			}),
 		a.instanceCreate(),
 		a.instanceDelete(),
@@ -34,6 +38,7 @@ func (a *app) instances() *cobra.Command {
 		a.power("pause", "Stop an instance's processors", spec.PowerPaused),
 		a.unpause(),
 		a.reboot(),
+		a.snapshot(),
 		a.operations(),
 		a.does(&cobra.Command{Use: "consoledata UUID [LENGTH]", Short: "Print the end of the console log, 10240 bytes of it", Args: optionally("UUID")}, a.consoleData),
 		a.console(),

@@ -78,25 +78,29 @@ func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 // details are an instance and what is shown with it.
 type details struct {
 	*spec.Instance
-	nics     []*spec.Interface
-	metadata spec.Metadata
+	nics      []*spec.Interface
+	metadata  spec.Metadata
+	snapshots []*spec.Snapshot // nil where not asked for
 }
 
-func fetch(ctx context.Context, c *client.Client, id string) (d details, err error) {
+func fetch(ctx context.Context, c *client.Client, id string, snapshots bool) (d details, err error) {
 	if d.Instance, err = c.Instance(ctx, id); err != nil {
 		return d, err
 	}
 	if d.nics, err = c.InstanceInterfaces(ctx, d.UUID); err != nil {
 		return d, err
 	}
-	d.metadata, err = c.Metadata(ctx, spec.KindInstance, d.UUID)
+	if d.metadata, err = c.Metadata(ctx, spec.KindInstance, d.UUID); err != nil || !snapshots {
+		return d, err
+	}
+	d.snapshots, err = c.InstanceSnapshots(ctx, d.UUID)
 	return d, err
 }
 
 func (d details) userData() any { return orNone(base64.StdEncoding.EncodeToString(d.UserData)) }
 
-func (a *app) instanceShow(ctx context.Context, c *client.Client, id string) error {
-	d, err := fetch(ctx, c, id)
+func (a *app) instanceShow(ctx context.Context, c *client.Client, id string, snapshots bool) error {
+	d, err := fetch(ctx, c, id, snapshots)
 	if err != nil {
 		return err
 	}
@@ -143,6 +147,7 @@ func (a *app) showPretty(d details) {
 		fmt.Fprintln(a.out)
 		a.nicLines(n)
 	}
+	a.snapshotLines(d.snapshots)
 }
 
 func (a *app) showSimple(d details) {
@@ -160,6 +165,7 @@ func (a *app) showSimple(d details) {
 	for _, n := range d.nics {
 		fmt.Fprintln(a.out, nicRow(n))
 	}
+	a.snapshotRows(d.snapshots)
 }
 
 func (d details) object() object {
@@ -170,12 +176,16 @@ func (d details) object() object {
 	for _, n := range d.nics {
 		nics = append(nics, nicObject(n))
 	}
-	return withTrouble(object{
+	o := withTrouble(object{
 		"uuid": d.UUID, "name": d.Name, "namespace": d.Namespace, "cpus": d.CPUs, "memory": d.MemoryMiB, "disk_spec": disks,
 		"video": object{"model": d.Video.Model, "memory": d.Video.MemoryKiB}, "node": orNone(d.Node), "console_port": d.Status.ConsolePort, "vdi_port": d.Status.VDIPort,
 		"ssh_key": orNone(d.SSHKey), "user_data": d.userData(), "power_state": d.Status.Power, "state": d.Status.State,
 		"network_interfaces": nics, "metadata": d.metadata,
 	}, d.Status.Error, d.Status.Wait)
+	if d.snapshots != nil {
+		o["snapshots"] = snapshotObjects(d.snapshots)
+	}
+	return o
 }
 
 func (a *app) nicLines(n *spec.Interface) {

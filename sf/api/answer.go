@@ -41,7 +41,7 @@ func (q *request) answer(reply any, err error) int {
 	}
 	switch v := reply.(type) {
 	case streamed:
-		return http.StatusSwitchingProtocols
+		return int(v)
 	case text:
 		return q.write(http.StatusOK, typeText, v)
 	case raw:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
 )
@@ -43,6 +44,13 @@ type cloud interface {
 	Operation(ctx context.Context, instance, id string) (*spec.Operation, error)
 	Operations(ctx context.Context, instance string) ([]*spec.Operation, error)
 	WaitOperation(ctx context.Context, op *spec.Operation) (*spec.Operation, error)
+	Snapshot(ctx context.Context, instance string, all bool) (*spec.Snapshot, *spec.Operation, error)
+	SnapshotByID(ctx context.Context, id string) (*spec.Snapshot, error)
+	InstanceSnapshots(ctx context.Context, instance string) ([]*spec.Snapshot, error)
+	Snapshots(ctx context.Context, namespace string) ([]*spec.Snapshot, error)
+	OpenSnapshot(ctx context.Context, id, device string) (driver.SnapshotReader, error)
+	DeleteSnapshot(ctx context.Context, id string) error
+	WaitSnapshotGone(ctx context.Context, id string) error
 	ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error)
 	Console(ctx context.Context, id string) (io.ReadWriteCloser, error)
 

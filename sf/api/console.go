@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -33,13 +34,13 @@ func (q *request) console() (any, error) {
 	defer port.Close()
 	ws, err := websocket.Accept(q.w, q.http, nil)
 	if err != nil {
-		return streamed{}, nil // Accept has answered
+		return streamed(http.StatusBadRequest), nil // Accept has answered
 	}
 	defer ws.CloseNow()
 	ws.SetReadLimit(1 << 20)
 
 	q.relay(ws, port)
-	return streamed{}, nil
+	return streamed(http.StatusSwitchingProtocols), nil
 }
 
 // relay moves bytes between a viewer and a machine until one of them ends it.

@@ -55,6 +55,7 @@ var (
 	errInstanceNotFound  = notFound("instance not found")
 	errNetworkNotFound   = notFound("network not found")
 	errInterfaceNotFound = notFound("interface not found")
+	errSnapshotNotFound  = notFound("snapshot not found")
 	errNoNamespace       = notFound("namespace does not exist")
 	errForeignNamespace  = refused("only admins can create resources in a different namespace")
 )

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
 )
@@ -30,6 +32,8 @@ type fakeCloud struct {
 	metadata   map[string]spec.Metadata
 	once       map[string]string
 	operations []*spec.Operation
+	snapshots  []*spec.Snapshot
+	content    []byte // of every disk in snapshots
 
 	hold    bool                      // what is created stays creating, what is deleted deleting
 	broken  string                    // error of instances created from now on
@@ -44,7 +48,7 @@ func newFake() *fakeCloud {
 		namespaces: map[string]*spec.Namespace{}, networks: map[string]*spec.Network{},
 		instances: map[string]*spec.Instance{}, nics: map[string]*spec.Interface{},
 		userData: map[string][]byte{}, metadata: map[string]spec.Metadata{}, once: map[string]string{},
-		faults: map[string]error{},
+		faults: map[string]error{}, content: []byte("a disk of bytes"),
 	}
 	f.changed = sync.NewCond(&f.mu)
 	f.networks[spec.FloatingNetwork] = &spec.Network{UUID: spec.FloatingNetwork, Version: "1",
@@ -524,6 +528,94 @@ func (f *fakeCloud) WaitOperation(ctx context.Context, op *spec.Operation) (*spe
 	})
 	copied := *now
 	return &copied, err
+}
+
+func (f *fakeCloud) Snapshot(ctx context.Context, id string, all bool) (*spec.Snapshot, *spec.Operation, error) {
+	err := f.enter("Snapshot")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &spec.Snapshot{UUID: f.uuid(), Instance: id, Namespace: f.instances[id].Namespace, Node: "node1", Created: f.now, Devices: []string{"vda"}}
+	if all {
+		s.Devices = append(s.Devices, "vdc")
+	}
+	s.Status = spec.SnapshotStatus{State: spec.StateCreated, Since: f.now}
+	for _, d := range s.Devices {
+		s.Status.Files = append(s.Status.Files, spec.SnapshotFile{Device: d, Size: int64(len(f.content)), VirtualSize: 8 << 30})
+	}
+	op := f.operate(id, spec.OpSnapshot)
+	op.Snapshot = s.UUID
+	f.snapshots = append(f.snapshots, s)
+	return s, op, nil
+}
+
+func (f *fakeCloud) SnapshotByID(ctx context.Context, id string) (*spec.Snapshot, error) {
+	err := f.enter("SnapshotByID")
+	defer f.mu.Unlock()
+	for _, s := range f.snapshots {
+		if s.UUID == id && err == nil {
+			copied := *s
+			return &copied, nil
+		}
+	}
+	return nil, cmp.Or(err, error(missing(spec.KindSnapshot, id)))
+}
+
+func (f *fakeCloud) InstanceSnapshots(ctx context.Context, id string) (out []*spec.Snapshot, err error) {
+	err = f.enter("InstanceSnapshots")
+	defer f.mu.Unlock()
+	for _, s := range f.snapshots {
+		if s.Instance == id {
+			out = append(out, s)
+		}
+	}
+	return out, err
+}
+
+func (f *fakeCloud) Snapshots(ctx context.Context, namespace string) (out []*spec.Snapshot, err error) {
+	err = f.enter("Snapshots")
+	defer f.mu.Unlock()
+	for _, s := range f.snapshots {
+		if s.Namespace == namespace {
+			out = append(out, s)
+		}
+	}
+	return out, err
+}
+
+// disk is a file in a snapshot.
+type disk struct{ *bytes.Reader }
+
+func (disk) Close() error { return nil }
+
+func (f *fakeCloud) OpenSnapshot(ctx context.Context, id, device string) (driver.SnapshotReader, error) {
+	err := f.enter("OpenSnapshot")
+	defer f.mu.Unlock()
+	if device != "vda" {
+		err = cmp.Or(err, error(spec.Errorf(spec.ErrNotFound, "snapshot %s has no device %q, only vda", id, device)))
+	}
+	return disk{bytes.NewReader(f.content)}, err
+}
+
+func (f *fakeCloud) DeleteSnapshot(ctx context.Context, id string) error {
+	err := f.enter("DeleteSnapshot")
+	defer f.mu.Unlock()
+	if err == nil && !f.hold {
+		f.snapshots = slices.DeleteFunc(f.snapshots, func(s *spec.Snapshot) bool { return s.UUID == id })
+	}
+	return err
+}
+
+func (f *fakeCloud) WaitSnapshotGone(ctx context.Context, id string) error {
+	err := f.enter("WaitSnapshotGone")
+	defer f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return f.wait(ctx, func() (bool, error) {
+		return !slices.ContainsFunc(f.snapshots, func(s *spec.Snapshot) bool { return s.UUID == id }), nil
+	})
 }
 
 // proceed changes the last operation.

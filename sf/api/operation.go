@@ -73,6 +73,7 @@ func (q *request) getOperation() (any, error) {
 type operationWire struct {
 	ID           string              `json:"id"`
 	InstanceUUID string              `json:"instance_uuid"`
+	Namespace    string              `json:"namespace"`
 	Kind         spec.OperationKind  `json:"kind"`
 	SnapshotUUID *string             `json:"snapshot_uuid"`
 	Created      seconds             `json:"created"`
@@ -86,7 +87,7 @@ type operationWire struct {
 
 func wireOperation(o *spec.Operation) operationWire {
 	return operationWire{
-		ID: o.ID, InstanceUUID: o.Instance, Kind: o.Kind, SnapshotUUID: orNull(o.Snapshot), Created: at(o.Created), Deadline: at(o.Deadline),
+		ID: o.ID, InstanceUUID: o.Instance, Namespace: o.Namespace, Kind: o.Kind, SnapshotUUID: orNull(o.Snapshot), Created: at(o.Created), Deadline: at(o.Deadline),
 		State: o.Status.State, StateUpdated: at(o.Status.Since), Error: o.Status.Error, Done: o.Status.Done, Total: o.Status.Total,
 	}
 }

@@ -23,13 +23,14 @@ type request struct {
 	claims    *claims // of the caller's token
 	instance  *spec.Instance
 	network   *spec.Network
+	snapshot  *spec.Snapshot
 }
 
 // What handlers return besides what is to be encoded as JSON.
 type (
-	raw      []byte   // JSON, with its newline
-	text     []byte   // plain text
-	streamed struct{} // the handler has taken over the connection
+	raw      []byte // JSON, with its newline
+	text     []byte // plain text
+	streamed int    // the handler has answered, with this status
 )
 
 // ServeHTTP answers one request.
@@ -107,6 +108,16 @@ func (q *request) lookUp() (err error) {
 			return errNetworkNotFound
 		}
 		return or(err, errNetworkNotFound)
+	case snapshotOwner:
+		id := q.http.PathValue("snapshot_uuid")
+		if !spec.ValidUUID(id) {
+			return errSnapshotNotFound
+		}
+		q.snapshot, err = q.cloud.SnapshotByID(q.ctx(), id)
+		if err == nil && !q.owns(q.snapshot.Namespace) {
+			return errSnapshotNotFound
+		}
+		return or(err, errSnapshotNotFound)
 	}
 	return nil
 }

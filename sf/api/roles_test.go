@@ -27,10 +27,13 @@ func concrete(c *conversation, pattern string) string {
 	for id := range f.nics {
 		pattern = strings.ReplaceAll(pattern, "{interface_uuid}", id)
 	}
+	for _, s := range f.snapshots {
+		pattern = strings.ReplaceAll(pattern, "{snapshot_uuid}", s.UUID)
+	}
 	for _, op := range f.operations {
 		pattern = strings.ReplaceAll(pattern, "{operation_id}", op.ID)
 	}
-	return strings.NewReplacer("{$}", "", "{namespace}", "demo", "{key_name}", "test", "{key}", "a").Replace(pattern)
+	return strings.NewReplacer("{$}", "", "{namespace}", "demo", "{key_name}", "test", "{key}", "a", "{device}", "vda").Replace(pattern)
 }
 
 // withObjects is a conversation in a cloud where demo has one of everything.
@@ -48,6 +51,9 @@ func withObjects(t testing.TB) *conversation {
 	}
 	for id := range f.(*fakeCloud).instances {
 		if _, err := f.Reboot(t.Context(), id, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := f.Snapshot(t.Context(), id, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,6 +90,8 @@ func TestRoles(t *testing.T) {
 				check("other", 404, `"instance not found"`)
 			case rt.access == networkOwner:
 				check("other", 404, `"network not found"`)
+			case rt.access == snapshotOwner:
+				check("other", 404, `"snapshot not found"`)
 			case strings.HasPrefix(rt.pattern, "/interfaces/"):
 				check("other", 404, `"interface not found"`)
 			}
@@ -108,7 +116,8 @@ func TestEveryFault(t *testing.T) {
 	methods := strings.Fields("CreateNamespace Namespace Namespaces DeleteNamespace SetKey DeleteKey Authenticate " +
 		"Metadata SetMetadata DeleteMetadata Events CreateNetwork Network Networks DeleteNetwork WaitNetwork NetworkInterfaces " +
 		"CreateInstance Instance Instances DeleteInstance WaitInstance InstanceInterfaces Interface UserData SetPower " +
-		"Reboot Operation Operations WaitOperation ConsoleLog Console Nodes")
+		"Reboot Operation Operations WaitOperation Snapshot SnapshotByID InstanceSnapshots Snapshots OpenSnapshot DeleteSnapshot WaitSnapshotGone " +
+		"ConsoleLog Console Nodes")
 	used := map[string]bool{}
 	for _, rt := range routes() {
 		if strings.HasSuffix(rt.pattern, "/console") {

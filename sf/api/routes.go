@@ -16,6 +16,7 @@ const (
 	admin                // the system namespace; 401 for others
 	instanceOwner        // the namespace of the instance in the path, or system; 404 for others
 	networkOwner         // the same for networks
+	snapshotOwner        // and for snapshots
 )
 
 // route is one method of one URL.
@@ -41,6 +42,8 @@ func routes() []route {
 		network    = networks + "/{network_uuid}"
 		instances  = "/instances"
 		instance   = instances + "/{instance_uuid}"
+		snapshots  = "/snapshots"
+		snapshot   = snapshots + "/{snapshot_uuid}"
 		instArgs   = "name cpus memory network disk ssh_key user_data placed_on namespace instance_uuid video uefi metadata nvram_template secure_boot"
 	)
 	return []route{
@@ -91,8 +94,15 @@ func routes() []route {
 		{post, instance + "/reboothard", instanceOwner, "", (*request).rebootHard},
 		{get, instance + "/operations", instanceOwner, "", (*request).listOperations},
 		{get, instance + "/operations/{operation_id}", instanceOwner, "", (*request).getOperation},
+		{get, instance + "/snapshot", instanceOwner, "", (*request).instanceSnapshots},
+		{post, instance + "/snapshot", instanceOwner, "all", (*request).createSnapshot},
 		{get, instance + "/consoledata", instanceOwner, "length", (*request).consoleData},
 		{get, instance + "/console", instanceOwner, "", (*request).console},
+
+		{get, snapshots, caller, "", (*request).listSnapshots},
+		{get, snapshot, snapshotOwner, "", (*request).getSnapshot},
+		{del, snapshot, snapshotOwner, "", (*request).deleteSnapshot},
+		{get, snapshot + "/{device}", snapshotOwner, "", (*request).download},
 
 		{get, "/interfaces/{interface_uuid}", caller, "", (*request).getInterface},
 		{get, "/nodes", admin, "", (*request).listNodes},

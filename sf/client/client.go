@@ -176,21 +176,27 @@ func decode(k call, reply []byte) error {
 	return nil
 }
 
-// authorized sends a request with a token. A server that says the token is not
-// good gets one new token and the request again.
+// authorized sends a request with a token.
 func (c *Client) authorized(ctx context.Context, k *call, body []byte) ([]byte, error) {
+	return withToken(ctx, c, func(token string) ([]byte, error) { return c.send(ctx, k, body, token) })
+}
+
+// withToken tries something with a token. A server that says the token is not good
+// gets one new token and the same again.
+func withToken[T any](ctx context.Context, c *Client, try func(token string) (T, error)) (T, error) {
+	var none T
 	token, err := c.authorize(ctx, "")
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	reply, err := c.send(ctx, k, body, token)
+	v, err := try(token)
 	if !stale(err) {
-		return reply, err
+		return v, err
 	}
 	if token, err = c.authorize(ctx, token); err != nil {
-		return nil, err
+		return none, err
 	}
-	return c.send(ctx, k, body, token)
+	return try(token)
 }
 
 // stale reports whether a new token could help. Servers of 0.2 answer 401 for

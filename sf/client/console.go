@@ -14,27 +14,18 @@ import (
 // misses is dropped by the server. Reads end with io.EOF when the instance stops;
 // they and writes end when ctx does.
 func (c *Client) Console(ctx context.Context, id string) (io.ReadWriteCloser, error) {
-	token, err := c.authorize(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	conn, err := c.dialConsole(ctx, id, token)
-	if stale(err) {
-		if token, err = c.authorize(ctx, token); err != nil {
-			return nil, err
-		}
-		conn, err = c.dialConsole(ctx, id, token)
-	}
+	conn, err := withToken(ctx, c, func(token string) (*websocket.Conn, error) { return c.dial(ctx, id, "console", token) })
 	if err != nil {
 		return nil, err
 	}
 	return &console{ctx: ctx, conn: conn}, nil
 }
 
-func (c *Client) dialConsole(ctx context.Context, id, token string) (*websocket.Conn, error) {
+// dial opens a websocket of an instance.
+func (c *Client) dial(ctx context.Context, id, what, token string) (*websocket.Conn, error) {
 	h := http.Header{}
 	c.setHeader(h, token)
-	conn, w, err := websocket.Dial(ctx, c.cfg.URL+instances+pathOf(id, "console"), &websocket.DialOptions{
+	conn, w, err := websocket.Dial(ctx, c.cfg.URL+instances+pathOf(id, what), &websocket.DialOptions{
 		HTTPClient: c.cfg.HTTP, HTTPHeader: h,
 	})
 	if err == nil {

@@ -33,6 +33,14 @@ func FuzzReplies(f *testing.F) {
 		if decode(call{into: &ops}, data) == nil {
 			each(ops, (*operationRecord).operation)
 		}
+		var copies []copyRecord
+		if decode(call{into: &copies}, data) == nil {
+			snapshotsOf(copies)
+		}
+		var snapshots []snapshotRecord
+		if decode(call{into: &snapshots}, data) == nil {
+			each(snapshots, (*snapshotRecord).snapshot)
+		}
 		var nodes []nodeRecord
 		if decode(call{into: &nodes}, data) == nil {
 			each(nodes, (*nodeRecord).node)
@@ -41,5 +49,19 @@ func FuzzReplies(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 		parseFile(data)
+	})
+}
+
+// FuzzContentRange feeds arbitrary headers to the parser: what it accepts is a
+// place in a file.
+func FuzzContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-9/10", "bytes */10", "bytes 5-9/10", "bytes 5-9/*", "bytes 9-5/10", "", "bytes 0-0/-1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		first, size, ok := contentRange(s)
+		if ok && (size < 0 || first < 0 || first > size) {
+			t.Errorf("%q: %d of %d", s, first, size)
+		}
 	})
 }

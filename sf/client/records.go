@@ -222,6 +222,7 @@ func (r *eventRecord) event() *spec.Event {
 type operationRecord struct {
 	ID           string              `json:"id"`
 	Instance     string              `json:"instance_uuid"`
+	Namespace    string              `json:"namespace"`
 	Kind         spec.OperationKind  `json:"kind"`
 	Snapshot     string              `json:"snapshot_uuid"`
 	Created      seconds             `json:"created"`
@@ -235,8 +236,64 @@ type operationRecord struct {
 
 func (r *operationRecord) operation() *spec.Operation {
 	return &spec.Operation{
-		ID: r.ID, Instance: r.Instance, Kind: r.Kind, Snapshot: r.Snapshot, Created: r.Created.time(), Deadline: r.Deadline.time(),
+		ID: r.ID, Instance: r.Instance, Namespace: r.Namespace, Kind: r.Kind, Snapshot: r.Snapshot, Created: r.Created.time(), Deadline: r.Deadline.time(),
 		Status: spec.OperationStatus{State: r.State, Since: r.StateUpdated.time(), Error: r.Error, Done: r.Done, Total: r.Total},
+	}
+}
+
+// copyRecord is one disk of a snapshot.
+type copyRecord struct {
+	UUID        string     `json:"uuid"`
+	Device      string     `json:"device"`
+	Instance    string     `json:"instance_uuid"`
+	Created     seconds    `json:"created"`
+	State       spec.State `json:"state"`
+	Error       string     `json:"error"`
+	Size        int64      `json:"size"`
+	VirtualSize int64      `json:"virtual_size"`
+}
+
+// snapshotsOf gathers the disks of each snapshot. Servers of 0.2 tell no state, and
+// show what is complete.
+func snapshotsOf(list []copyRecord) []*spec.Snapshot {
+	out := []*spec.Snapshot{}
+	found := map[string]*spec.Snapshot{}
+	for _, r := range list {
+		s := found[r.UUID]
+		if s == nil {
+			s = &spec.Snapshot{UUID: r.UUID, Instance: r.Instance, Created: r.Created.time(),
+				Status: spec.SnapshotStatus{State: r.State, Error: r.Error}}
+			if s.Status.State == "" {
+				s.Status.State = spec.StateCreated
+			}
+			found[r.UUID], out = s, append(out, s)
+		}
+		s.Devices = append(s.Devices, r.Device)
+		if s.Status.State == spec.StateCreated {
+			s.Status.Files = append(s.Status.Files, spec.SnapshotFile{Device: r.Device, Size: r.Size, VirtualSize: r.VirtualSize})
+		}
+	}
+	return out
+}
+
+type snapshotRecord struct {
+	UUID         string              `json:"uuid"`
+	Instance     string              `json:"instance_uuid"`
+	Namespace    string              `json:"namespace"`
+	Node         string              `json:"node"`
+	Created      seconds             `json:"created"`
+	Devices      []string            `json:"devices"`
+	State        spec.State          `json:"state"`
+	StateUpdated seconds             `json:"state_updated"`
+	Error        string              `json:"error"`
+	Files        []spec.SnapshotFile `json:"files"`
+	Deletion     *spec.Deletion      `json:"deletion"`
+}
+
+func (r *snapshotRecord) snapshot() *spec.Snapshot {
+	return &spec.Snapshot{
+		UUID: r.UUID, Instance: r.Instance, Namespace: r.Namespace, Node: r.Node, Created: r.Created.time(), Devices: r.Devices, Deletion: r.Deletion,
+		Status: spec.SnapshotStatus{State: r.State, Since: r.StateUpdated.time(), Error: r.Error, Files: r.Files},
 	}
 }
 
