@@ -37,6 +37,7 @@ type config struct {
 	cpuOvercommit float64
 	ramOvercommit float64
 	ramReserved   int // MiB, as sf.NodeConfig has it
+	minFreeDisk   int // GiB
 	cleanerDelay  time.Duration
 
 	cirrosURL, ubuntuURL, debianURL string
@@ -62,7 +63,7 @@ func defaults() *config {
 		apiAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort: 13000,
 		netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
 		rawAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
-		cleanerDelay: time.Hour, qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
+		minFreeDisk: 10, cleanerDelay: time.Hour, qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
 		logLevel: slog.LevelInfo, logFormat: "text",
 	}
 }

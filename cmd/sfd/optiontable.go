@@ -64,6 +64,10 @@ var options = []option{
 	{"ram-system-reservation", "RAM_SYSTEM_RESERVATION", "GB", "an eighth of the memory, at most 5",
 		"memory kept for the host itself, in GB of 1024 MiB",
 		func(c *config, v string) (err error) { c.ramReserved, err = reservation(v); return }},
+	{"minimum-free-disk", "MINIMUM_FREE_DISK", "GB", "10",
+		"free space of the data directory, in GiB and at most a tenth of its disk, below which images that nothing uses " +
+			"are removed, least recently used first",
+		func(c *config, v string) (err error) { c.minFreeDisk, err = integer(v, 1, 1<<20); return }},
 	{"cleaner-delay", "CLEANER_DELAY", "SECONDS", "3600",
 		"how long the record of something deleted stays readable; 90m is accepted too",
 		func(c *config, v string) (err error) { c.cleanerDelay, err = seconds(v); return }},

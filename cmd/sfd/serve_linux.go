@@ -15,13 +15,9 @@ import (
 	"github.com/shakenfist/cloud/sf/api"
 )
 
-const (
-	// drainTimeout is how long a stop waits for requests under way. What they asked
-	// for is recorded, and goes on with the next start.
-	drainTimeout = 5 * time.Second
-	// evictEvery is how often unused images are looked at.
-	evictEvery = 10 * time.Minute
-)
+// drainTimeout is how long a stop waits for requests under way. What they asked
+// for is recorded, and goes on with the next start.
+const drainTimeout = 5 * time.Second
 
 // serve runs the cloud until ctx is done.
 func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
@@ -53,10 +49,6 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	if err := provideClientFile(ctx, cloud, c, url, log); err != nil {
 		return err
 	}
-	evicting, stop := context.WithCancel(ctx)
-	evicted := make(chan struct{})
-	go func() { defer close(evicted); evict(evicting, h, log) }()
-	defer func() { stop(); <-evicted }()
 	log.Info("ready", "api", url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
 	return serveAPI(ctx, listener, api.New(cloud, api.Config{Secret: secret, Logger: log}), log)
 }
@@ -108,23 +100,4 @@ func serveAPI(ctx context.Context, listener net.Listener, handler http.Handler, 
 		return server.Close()
 	}
 	return nil
-}
-
-// evict removes images that nobody uses when the disk becomes full, and
-// downloads that were given up.
-func evict(ctx context.Context, h *host, log *slog.Logger) {
-	for {
-		gone, err := h.volumes.Evict(ctx, nil)
-		if err != nil && ctx.Err() == nil {
-			log.Warn("unused images could not be removed", "error", err)
-		}
-		for _, image := range gone {
-			log.Info("removed an unused image", "id", image.ID, "bytes", image.Allocated)
-		}
-		select {
-		case <-time.After(evictEvery):
-		case <-ctx.Done():
-			return
-		}
-	}
 }

@@ -165,6 +165,7 @@ func nodeConfig(c *config, h *host) *sf.NodeConfig {
 	return &sf.NodeConfig{
 		RawPorts: raw, Name: h.node, Hypervisor: h.hypervisor, Volumes: h.volumes, Fabric: h.fabric,
 		Address: c.nodeIP, Uplink: c.egressNIC, CPUOvercommit: c.cpuOvercommit,
-		MemoryOvercommit: c.ramOvercommit, ReservedMemoryMiB: c.ramReserved, Version: versionText(),
+		MemoryOvercommit: c.ramOvercommit, ReservedMemoryMiB: c.ramReserved,
+		MinFreeDisk: int64(c.minFreeDisk) << 30, Version: versionText(),
 	}
 }
