@@ -1,0 +1,243 @@
+package libvirt
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/shakenfist/cloud/driver"
+	"golang.org/x/sys/unix"
+)
+
+// Events of libvirt's public interface (libvirt-domain.h).
+const (
+	eventDefined    = 0
+	eventUndefined  = 1
+	eventShutdown   = 6
+	shutdownByHost  = 2
+	enoughRoom      = 1 << 20 // bytes that make it worthwhile to let a stalled machine try again
+	jobNothing      = 0
+	jobCompletedMsg = "operation"
+)
+
+// watch keeps the connection of queries and events until Close. first is called
+// after the first time that all machines were looked at.
+func (h *Hypervisor) watch(first func()) {
+	defer first()
+	silent := true
+	for h.ctx.Err() == nil {
+		err := h.watchOnce(first)
+		if h.ctx.Err() != nil {
+			return
+		}
+		if silent {
+			h.cfg.Log.Warn("no connection to libvirtd; trying again", "socket", h.cfg.Socket, "error", err)
+		}
+		silent = err == nil // say it once for each time that it was there
+		timer := time.NewTimer(retryEvery)
+		select {
+		case <-timer.C:
+		case <-h.ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// watchOnce lasts as long as a connection does; nil after one that worked.
+func (h *Hypervisor) watchOnce(first func()) error {
+	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Timeout)
+	c, err := connect(ctx, h.cfg.Socket)
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer c.cut()
+	stop := context.AfterFunc(h.ctx, c.cut)
+	defer stop()
+	streams, err := h.subscribe(c)
+	defer streams.drain()
+	if err != nil {
+		return err
+	}
+	pid, err := c.peer()
+	if err != nil {
+		return err
+	}
+	h.use(c, newPlace(pid))
+	defer h.use(nil, nil)
+	// What happened meanwhile, and between the subscription and here, no event tells.
+	h.lookAtAll()
+	h.events.publish(driver.Event{})
+	first()
+	tick := time.NewTicker(h.cfg.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case e := <-streams.life:
+			h.happened(e)
+		case e := <-streams.trouble:
+			h.happened(e)
+		case <-tick.C:
+			h.housekeeping()
+		case <-c.end:
+			return nil
+		}
+	}
+}
+
+// use sets the connection of queries, and where its other end is.
+func (h *Hypervisor) use(c *conn, at *place) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.eye = c
+	if at != nil {
+		h.where = at
+	}
+}
+
+// streams are the kinds of events that we hear.
+type streams struct {
+	cancel        context.CancelFunc
+	life, trouble <-chan any
+}
+
+func (h *Hypervisor) subscribe(c *conn) (s streams, err error) {
+	ctx, cancel := context.WithCancel(h.ctx)
+	s.cancel = cancel
+	watchdog := time.AfterFunc(h.cfg.Timeout, c.cut)
+	defer watchdog.Stop()
+	if s.life, err = c.SubscribeEvents(ctx, golibvirt.DomainEventIDLifecycle, nil); err != nil {
+		return s, err
+	}
+	s.trouble, err = c.SubscribeEvents(ctx, golibvirt.DomainEventIDIoErrorReason, nil)
+	return s, err
+}
+
+// drain lets the library's goroutines end; the connection is cut already or will
+// be by who calls.
+func (s streams) drain() {
+	s.cancel()
+	for _, ch := range []<-chan any{s.life, s.trouble} {
+		if ch != nil {
+			go func() {
+				for range ch {
+				}
+			}()
+		}
+	}
+}
+
+// happened notes what only an event tells, and has the rest asked for.
+func (h *Hypervisor) happened(e any) {
+	switch e := e.(type) {
+	case *golibvirt.DomainEventCallbackLifecycleMsg:
+		hint := ""
+		if e.Msg.Event == eventShutdown && e.Msg.Detail == shutdownByHost {
+			hint = "the emulator was told to end, by a signal from the host"
+		}
+		h.look(e.Msg.Dom, hint)
+		if e.Msg.Event == eventUndefined {
+			h.events.publish(driver.Event{ID: textUUID(e.Msg.Dom.UUID)})
+		}
+	case *golibvirt.DomainEventCallbackIOErrorReasonMsg:
+		m := e.Msg
+		what := "disk error"
+		if m.Reason == "enospc" {
+			what = "no space left on the host"
+		}
+		h.look(m.Dom, fmt.Sprintf("%s: %s", strings.TrimPrefix(m.DevAlias, "ua-"), what))
+	}
+}
+
+// look looks at one machine of ours.
+func (h *Hypervisor) look(d golibvirt.Domain, hint string) {
+	id := textUUID(d.UUID)
+	if d.Name != domainName(id) {
+		return
+	}
+	m := h.hold(id)
+	defer h.drop(m)
+	if hint != "" {
+		m.update(func(n note) note {
+			if n.State.On() {
+				n.Hint = hint
+			}
+			return n
+		})
+	}
+	m.sync(h.ctx)
+}
+
+// lookAtAll looks at every machine of which a survey says something new.
+func (h *Hypervisor) lookAtAll() {
+	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Timeout)
+	defer cancel()
+	all, err := h.survey(ctx)
+	if err != nil {
+		return // the connection is broken, or the next tick comes
+	}
+	for id, s := range all {
+		h.statusOf(ctx, id, s)
+	}
+}
+
+// housekeeping does what time alone asks for.
+func (h *Hypervisor) housekeeping() {
+	h.lookAtAll()
+	h.mu.Lock()
+	var all []*machine
+	for _, m := range h.machines {
+		all = append(all, m)
+	}
+	h.mu.Unlock()
+	for _, m := range all {
+		if !m.known() {
+			continue
+		}
+		if err := boundLog(consoleLog(m.spec()), h.cfg.ConsoleLimit); err != nil {
+			h.cfg.Log.Warn("cannot bound a console log", "machine", m.id, "error", err)
+		}
+		if m.note().State == driver.Stalled && hasRoom(m.spec()) {
+			h.later(m.id, (*machine).unstall)
+		}
+	}
+}
+
+// later runs an operation in the background unless somebody is busy with the
+// machine already; what asked for it then asks again.
+func (h *Hypervisor) later(id string, act func(*machine, context.Context) error) {
+	ctx, leave, err := h.enter(h.ctx)
+	if err != nil {
+		return
+	}
+	m := h.hold(id)
+	h.work.Go(func() {
+		defer leave()
+		defer h.drop(m)
+		select {
+		case m.op <- struct{}{}:
+		default:
+			return
+		}
+		defer give(m.op)
+		if err := act(m, ctx); err != nil {
+			h.cfg.Log.Error("libvirt: in the background", "machine", id, "error", err)
+		}
+	})
+}
+
+func hasRoom(s driver.Spec) bool {
+	for _, d := range s.Disks {
+		var st unix.Statfs_t
+		if d.CDROM || d.ReadOnly || unix.Statfs(filepath.Dir(d.Path), &st) != nil {
+			continue
+		}
+		if st.Bavail*uint64(st.Bsize) < enoughRoom {
+			return false
+		}
+	}
+	return true
+}
