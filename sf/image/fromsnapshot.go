@@ -132,13 +132,17 @@ func (c *Cache) copyIn(ctx context.Context, path, id string, k kind, report func
 // dropImages removes the images that were made of a finished snapshot, but for
 // those that volumes are laid over: they go when they are free.
 func (l *Local) dropImages(id, dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.qcow2"))
-	if err != nil {
+	files, err := os.ReadDir(dir) // not its manifest, which may be damaged
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	c := l.config.Cache
 	for _, f := range files {
-		name := snapshotName(id, strings.TrimSuffix(filepath.Base(f), ".qcow2"))
+		device, ok := strings.CutSuffix(f.Name(), ".qcow2")
+		if !ok {
+			continue
+		}
+		name := snapshotName(id, device)
 		err := l.RemoveImage(context.Background(), key(name))
 		if errors.Is(err, driver.ErrState) {
 			err = c.save(urlsDir, key(name), origin{URL: name, ID: key(name), Gone: true})

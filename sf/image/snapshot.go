@@ -232,35 +232,37 @@ func (r snapshotReader) Size() int64 { return r.size }
 
 // RemoveSnapshot implements driver.Snapshots. An image that was made of it stays
 // in the cache as long as a volume is laid over it.
-func (l *Local) RemoveSnapshot(ctx context.Context, id string) error {
+func (l *Local) RemoveSnapshot(_ context.Context, id string) error {
 	dir, unlock, err := l.snapshot(id)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	remove := func() error {
-		if err := l.dropImages(id, dir); err != nil {
-			return err
-		}
-		// It is gone all at once, however long its files take.
-		if err := os.RemoveAll(dir + goneSuffix); err != nil {
-			return err
-		}
-		if err := os.Rename(dir, dir+goneSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, d := range []string{dir + partialSuffix, dir + goneSuffix} {
-			if err := os.RemoveAll(d); err != nil {
-				return err
-			}
-		}
-		if err := syncDir(l.snapshots); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
-	if err := remove(); err != nil {
+	if err := l.removeSnapshot(id, dir); err != nil {
 		return fmt.Errorf("remove snapshot %s: %w", id, err)
+	}
+	return nil
+}
+
+// removeSnapshot removes what there is of a snapshot. One that was finished is
+// gone all at once, however long its files take.
+func (l *Local) removeSnapshot(id, dir string) error {
+	if err := l.dropImages(id, dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir + goneSuffix); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, dir+goneSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, d := range []string{dir + partialSuffix, dir + goneSuffix} {
+		if err := os.RemoveAll(d); err != nil {
+			return err
+		}
+	}
+	if err := syncDir(l.snapshots); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -382,7 +382,7 @@ func TestSnapshotKilled(t *testing.T) {
 	l, disks := newDisks(t, testConfig())
 	data := filepath.Dir(l.dir)
 	var begun, finished int
-	for round := range 20 {
+	for round := 0; round < 20 || round < 100 && (begun < 3 || finished < 3); round++ {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), snapshotChildEnv+"="+data)
 		cmd.Stderr = os.Stderr
@@ -424,6 +424,10 @@ func TestSnapshotKilled(t *testing.T) {
 		}
 		if left, _ := os.ReadDir(l.snapshots); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
+		}
+		images, err := l.ListImages(t.Context())
+		if err != nil || slices.ContainsFunc(images, func(i driver.CachedImage) bool { return strings.HasPrefix(i.Name, snapshotScheme) }) {
+			t.Errorf("images left behind: %v, %v", images, err)
 		}
 	}
 	t.Logf("%d were unfinished, %d finished", begun, finished)

@@ -116,10 +116,11 @@ func TestFlattenScattered(t *testing.T) {
 func TestFlattenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	writeFile(t, at("raw"), pattern(1<<20))
+	writeFile(t, at("raw"), bytes.Repeat([]byte{1}, 40<<20))
 	writeFile(t, at("there"), []byte("precious"))
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
+	midway, stop := context.WithCancelCause(t.Context())
 	full := errors.New("full")
 	qemuImg(t, "convert", "-f", "raw", "-O", "qcow2", at("raw"), at("broken.qcow2"))
 	info, err := InspectFile(at("broken.qcow2"))
@@ -142,6 +143,7 @@ func TestFlattenRefuses(t *testing.T) {
 		"broken":    {t.Context(), Layer{at("broken.qcow2"), "qcow2"}, "copy", nil, ErrFormat},
 		"exists":    {t.Context(), Layer{at("raw"), "raw"}, "there", nil, os.ErrExist},
 		"cancelled": {cancelled, Layer{at("raw"), "raw"}, "copy", nil, context.Canceled},
+		"midway":    {midway, Layer{at("raw"), "raw"}, "copy", func(int64, int64) error { stop(os.ErrDeadlineExceeded); return nil }, os.ErrDeadlineExceeded},
 		"step":      {t.Context(), Layer{at("raw"), "raw"}, "copy", func(int64, int64) error { return full }, full},
 	} {
 		t.Run(name, func(t *testing.T) {
