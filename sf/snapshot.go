@@ -117,8 +117,11 @@ func (c *Cloud) WaitSnapshotGone(ctx context.Context, id string) error {
 	return err
 }
 
+// SnapshotReader reads a disk of a snapshot.
+type SnapshotReader = driver.SnapshotReader
+
 // OpenSnapshot opens a disk of a finished snapshot for reading: a qcow2 image.
-func (c *Cloud) OpenSnapshot(ctx context.Context, id, device string) (driver.SnapshotReader, error) {
+func (c *Cloud) OpenSnapshot(ctx context.Context, id, device string) (SnapshotReader, error) {
 	s, err := c.SnapshotByID(ctx, id)
 	if err != nil {
 		return nil, err

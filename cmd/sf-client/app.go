@@ -108,7 +108,7 @@ no, and 2 where the command line is wrong.`,
 	flags.StringVar(&a.given.Namespace, "namespace", "", "namespace to act as [$SHAKENFIST_NAMESPACE]")
 	flags.StringVar(&a.given.Key, "key", "", "one of the namespace's keys [$SHAKENFIST_KEY]")
 	flags.StringVar(&a.given.URL, "apiurl", "", "the cloud to talk to [$SHAKENFIST_API_URL] (default "+client.DefaultURL+")")
-	root.AddCommand(a.nodes(), a.namespaces(), a.networks(), a.instances(), a.interfaces(), a.snapshots())
+	root.AddCommand(a.nodes(), a.namespaces(), a.networks(), a.instances(), a.interfaces(), a.snapshots(), a.images())
 	root.Args, root.RunE = cobra.ArbitraryArgs, helpOrUnknown
 	return root
 }
@@ -122,8 +122,14 @@ func group(use, short string, below ...*cobra.Command) *cobra.Command {
 
 // offers makes the shell complete the UUIDs that commands of a group take.
 func (a *app) offers(group *cobra.Command, list func(ctx context.Context, c *client.Client) ([]string, error)) *cobra.Command {
+	return a.completes(group, " UUID", list)
+}
+
+// completes makes the shell complete the first argument of the commands of a group
+// that take what.
+func (a *app) completes(group *cobra.Command, what string, list func(ctx context.Context, c *client.Client) ([]string, error)) *cobra.Command {
 	for _, c := range group.Commands() {
-		if !strings.Contains(c.Use, " UUID") {
+		if !strings.Contains(c.Use, what) {
 			continue
 		}
 		c.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -187,6 +187,11 @@ var replies = map[string]string{
 	"GET /snapshots/" + s1 + "/vda":              `content`,
 	"GET /snapshots/" + s2:                       snapshot2,
 	"DELETE /snapshots/" + s1:                    `null`,
+	"POST /images":                               `null`,
+	"GET /images":                                `[` + image1 + `, {"id": "b2", "names": ["http://x/cd.iso", "cd"], "node": "sf-1", "format": "raw", "cdrom": true, "size": 7, "virtual_size": 7, "used": 1601091301, "users": 0}]`,
+	"GET /images/a1":                             image1,
+	"DELETE /images/a1":                          `{"error": "image a1 is in use", "status": 403, "class": "in-use"}`,
+	"DELETE /images/b2":                          `null`,
 	"DELETE /instances":                          `["` + i1 + `"]`,
 	"GET /instances/" + i2:                       instance2,
 	"GET /instances/" + i2 + "/interfaces":       `[]`,
@@ -202,6 +207,7 @@ const (
 	snapshot1 = `{"uuid": "` + s1 + `", "instance_uuid": "` + i1 + `", "namespace": "demo", "node": "sf-2", "created": 1601091300, "devices": ["vda", "vdc"], "state": "created", "state_updated": 1601091301.5,
  "files": [{"device": "vda", "size": 1048576, "virtual_size": 8589934592}, {"device": "vdc", "size": 2048, "virtual_size": 1073741824}]}`
 	snapshot2  = `{"uuid": "` + s2 + `", "instance_uuid": "` + i2 + `", "namespace": "demo", "node": "sf-1", "created": 1601091400, "devices": ["vda"], "state": "error", "error": "no space left", "files": []}`
+	image1     = `{"id": "a1", "names": ["cirros"], "node": "sf-1", "format": "qcow2", "cdrom": false, "size": 20000000, "virtual_size": 1073741824, "used": 1601091300.5, "users": 2}`
 	operation1 = `{"id": "16f-a", "instance_uuid": "` + i1 + `", "kind": "reset", "snapshot_uuid": null, "created": 1601091300, "state": "done", "state_updated": 1601091301}`
 	operation2 = `{"id": "16f-b", "instance_uuid": "` + i1 + `", "kind": "snapshot", "snapshot_uuid": "` + s1 + `", "created": 1601091310.5, "state": "failed", "state_updated": 1601091311, "error": "no space left"}`
 )

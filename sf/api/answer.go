@@ -59,12 +59,18 @@ func (q *request) fail(err error) int {
 	if errors.Is(err, errGone) || q.ctx().Err() != nil && errors.Is(err, q.ctx().Err()) {
 		return statusGone
 	}
+	b := q.describe(err)
+	body, _ := encode(b) // strings and a number
+	return q.write(b.Status, typeJSON, body)
+}
+
+// describe returns an error as it goes over the wire, and logs one that is internal.
+func (q *request) describe(err error) failureBody {
 	b := describe(err, q.id)
 	if b.Class == "" {
 		q.Logger.Error("internal error", "request", q.id, "method", q.http.Method, "path", q.http.URL.Path, "err", err)
 	}
-	body, _ := encode(b) // strings and a number
-	return q.write(b.Status, typeJSON, body)
+	return b
 }
 
 func (q *request) unknownURL() int {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 
-	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
 )
@@ -48,11 +47,15 @@ type cloud interface {
 	SnapshotByID(ctx context.Context, id string) (*spec.Snapshot, error)
 	InstanceSnapshots(ctx context.Context, instance string) ([]*spec.Snapshot, error)
 	Snapshots(ctx context.Context, namespace string) ([]*spec.Snapshot, error)
-	OpenSnapshot(ctx context.Context, id, device string) (driver.SnapshotReader, error)
+	OpenSnapshot(ctx context.Context, id, device string) (sf.SnapshotReader, error)
 	DeleteSnapshot(ctx context.Context, id string) error
 	WaitSnapshotGone(ctx context.Context, id string) error
 	ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error)
 	Console(ctx context.Context, id string) (io.ReadWriteCloser, error)
+
+	Images(ctx context.Context) ([]*spec.CachedImage, error)
+	CacheImage(ctx context.Context, name string, report func(sf.Progress)) error
+	DeleteImage(ctx context.Context, id string) error
 
 	Nodes(ctx context.Context) ([]*spec.Node, error)
 }

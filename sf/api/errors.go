@@ -56,6 +56,7 @@ var (
 	errNetworkNotFound   = notFound("network not found")
 	errInterfaceNotFound = notFound("interface not found")
 	errSnapshotNotFound  = notFound("snapshot not found")
+	errImageNotFound     = notFound("image not found")
 	errNoNamespace       = notFound("namespace does not exist")
 	errForeignNamespace  = refused("only admins can create resources in a different namespace")
 )

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
 )
@@ -589,7 +588,7 @@ type disk struct{ *bytes.Reader }
 
 func (disk) Close() error { return nil }
 
-func (f *fakeCloud) OpenSnapshot(ctx context.Context, id, device string) (driver.SnapshotReader, error) {
+func (f *fakeCloud) OpenSnapshot(ctx context.Context, id, device string) (sf.SnapshotReader, error) {
 	err := f.enter("OpenSnapshot")
 	defer f.mu.Unlock()
 	if device != "vda" {
@@ -640,6 +639,33 @@ func (f *fakeCloud) Console(ctx context.Context, id string) (io.ReadWriteCloser,
 		return nil, err
 	}
 	return f.port(), nil
+}
+
+func (f *fakeCloud) Images(context.Context) ([]*spec.CachedImage, error) {
+	err := f.enter("Images")
+	defer f.mu.Unlock()
+	return []*spec.CachedImage{{ID: "sha256-1", Names: []string{"cirros"}, Node: "node1", Format: "qcow2", Size: 20e6, VirtualSize: 1 << 30, Used: f.now, Users: 1},
+		{ID: "sha256-2", Names: []string{"http://x/cd.iso", "cd"}, Node: "node1", Format: "raw", CDROM: true, Size: 1e9, VirtualSize: 1e9, Used: f.now}}, err
+}
+
+func (f *fakeCloud) CacheImage(ctx context.Context, name string, report func(sf.Progress)) error {
+	err := f.enter("CacheImage")
+	f.mu.Unlock()
+	if report != nil {
+		for _, done := range []int64{5e6, 20e6} {
+			report(sf.Progress{Stage: "downloading", Done: done, Total: 20e6})
+		}
+	}
+	return err
+}
+
+func (f *fakeCloud) DeleteImage(ctx context.Context, id string) error {
+	err := f.enter("DeleteImage")
+	defer f.mu.Unlock()
+	if id == "sha256-1" {
+		err = cmp.Or(err, error(spec.Errorf(spec.ErrInUse, "image %s is in use", id)))
+	}
+	return err
 }
 
 func (f *fakeCloud) Nodes(context.Context) ([]*spec.Node, error) {

@@ -33,7 +33,7 @@ func concrete(c *conversation, pattern string) string {
 	for _, op := range f.operations {
 		pattern = strings.ReplaceAll(pattern, "{operation_id}", op.ID)
 	}
-	return strings.NewReplacer("{$}", "", "{namespace}", "demo", "{key_name}", "test", "{key}", "a", "{device}", "vda").Replace(pattern)
+	return strings.NewReplacer("{$}", "", "{namespace}", "demo", "{key_name}", "test", "{key}", "a", "{device}", "vda", "{image_id}", "sha256-2").Replace(pattern)
 }
 
 // withObjects is a conversation in a cloud where demo has one of everything.
@@ -110,6 +110,7 @@ func TestEveryFault(t *testing.T) {
 		"PUT /auth/namespaces/{namespace}/keys/{key_name}": `{"key": "s"}`,
 		"POST /networks":                                   `{"netblock": "10.1.0.0/24"}`,
 		"POST /instances":                                  `{"name": "vm", "cpus": 1, "memory": 64, "disk": [{"size": 1}], "user_data": "aGk="}`,
+		"POST /images":                                     `{"url": "cirros"}`,
 		"DELETE /networks":                                 `{"confirm": true, "namespace": "other"}`,
 		"DELETE /instances":                                `{"confirm": true, "namespace": "demo"}`,
 	}
@@ -117,6 +118,7 @@ func TestEveryFault(t *testing.T) {
 		"Metadata SetMetadata DeleteMetadata Events CreateNetwork Network Networks DeleteNetwork WaitNetwork NetworkInterfaces " +
 		"CreateInstance Instance Instances DeleteInstance WaitInstance InstanceInterfaces Interface UserData SetPower " +
 		"Reboot Operation Operations WaitOperation Snapshot SnapshotByID InstanceSnapshots Snapshots OpenSnapshot DeleteSnapshot WaitSnapshotGone " +
+		"Images CacheImage DeleteImage " +
 		"ConsoleLog Console Nodes")
 	used := map[string]bool{}
 	for _, rt := range routes() {

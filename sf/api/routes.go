@@ -31,7 +31,7 @@ type route struct {
 }
 
 // routes is the whole API. What a handler returns is encoded as JSON, except
-// for text and raw.
+// for text, raw and streamed.
 func routes() []route {
 	const (
 		get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
@@ -103,6 +103,11 @@ func routes() []route {
 		{get, snapshot, snapshotOwner, "", (*request).getSnapshot},
 		{del, snapshot, snapshotOwner, "", (*request).deleteSnapshot},
 		{get, snapshot + "/{device}", snapshotOwner, "", (*request).download},
+
+		{get, "/images", admin, "", (*request).listImages},
+		{post, "/images", admin, "url", (*request).cacheImage},
+		{get, "/images/{image_id}", admin, "", (*request).getImage},
+		{del, "/images/{image_id}", admin, "", (*request).deleteImage},
 
 		{get, "/interfaces/{interface_uuid}", caller, "", (*request).getInterface},
 		{get, "/nodes", admin, "", (*request).listNodes},

@@ -184,19 +184,21 @@ var (
 
 	uuids    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	opIDs    = regexp.MustCompile(`\b[0-9a-f]{16}-[0-9a-f]{8}\b`)
+	digests  = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 	macs     = regexp.MustCompile(`02:00(:[0-9a-f]{2}){4}`)
 	jwts     = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)
 	triggers = regexp.MustCompile(`,?\{[^{}]*(\{time\}[^{}]*|\{uuid-\d+\}[^{}]*)*"operation":"trigger"[^{}]*(\{time\}[^{}]*)*\}`) // they come when they come
 	ips      = regexp.MustCompile(`"(ipv4|floating_gateway)":"([0-9.]+)"`)
 	versions = regexp.MustCompile(`"version":"\d+(\.\d+)+"`)
 	vnis     = regexp.MustCompile(`"(vxid|vxlan_id)":[1-9][0-9]*`)
-	times    = regexp.MustCompile(`"(duration|deadline|state_updated|power_state_updated|created|timestamp|last|lastseen|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
+	times    = regexp.MustCompile(`"(duration|deadline|state_updated|power_state_updated|created|timestamp|last|lastseen|used|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
 )
 
 // mask replaces what differs from run to run.
 func (c *conversation) mask(s string) string {
 	s = uuids.ReplaceAllStringFunc(s, func(v string) string { return c.name("uuid", v) })
 	s = opIDs.ReplaceAllStringFunc(s, func(v string) string { return c.name("op", v) })
+	s = digests.ReplaceAllStringFunc(s, func(v string) string { return c.name("image", v) })
 	s = macs.ReplaceAllStringFunc(s, func(v string) string { return c.name("mac", v) })
 	s = jwts.ReplaceAllString(s, "{token}")
 	s = versions.ReplaceAllString(s, `"version":{version}`)

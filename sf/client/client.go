@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -240,19 +241,34 @@ func (c *Client) send(ctx context.Context, k *call, body []byte, token string) (
 	if k.once != "" {
 		r.Header.Set("Idempotency-Key", k.once)
 	}
-	w, err := c.cfg.HTTP.Do(r)
+	w, err := c.open(r, http.StatusOK)
 	if err != nil {
-		return nil, c.broken(ctx, err)
+		return nil, err
 	}
 	defer w.Body.Close()
 	reply, err := io.ReadAll(io.LimitReader(w.Body, maxReply))
 	if err != nil {
 		return nil, c.broken(ctx, err)
 	}
-	if w.StatusCode != http.StatusOK {
-		return nil, newError(w.StatusCode, reply)
-	}
 	return reply, nil
+}
+
+// open makes a request and returns an answer of one of the given statuses, whose
+// body the caller closes.
+func (c *Client) open(r *http.Request, statuses ...int) (*http.Response, error) {
+	w, err := c.cfg.HTTP.Do(r)
+	if err != nil {
+		return nil, c.broken(r.Context(), err)
+	}
+	if slices.Contains(statuses, w.StatusCode) {
+		return w, nil
+	}
+	defer w.Body.Close()
+	reply, err := io.ReadAll(io.LimitReader(w.Body, maxReply))
+	if err != nil {
+		return nil, c.broken(r.Context(), err)
+	}
+	return nil, newError(w.StatusCode, reply)
 }
 
 func (c *Client) setHeader(h http.Header, token string) {

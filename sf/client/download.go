@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -130,20 +129,7 @@ func (d *Download) request(token string) (*http.Response, error) {
 	if d.offset > 0 {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.offset))
 	}
-	w, err := d.client.cfg.HTTP.Do(r)
-	if err != nil {
-		return nil, d.client.broken(d.ctx, err)
-	}
-	switch w.StatusCode {
-	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
-		return w, nil
-	}
-	defer w.Body.Close()
-	reply, err := io.ReadAll(io.LimitReader(w.Body, maxReply))
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, d.client.broken(d.ctx, err)
-	}
-	return nil, newError(w.StatusCode, reply)
+	return d.client.open(r, http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 }
 
 // contentRange parses "bytes 5-9/10" to 5 and 10, and "bytes */10", which is the

@@ -1,6 +1,9 @@
 package client
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 // FuzzReplies feeds arbitrary answers to every decoder: none panics, and errors
 // keep their status.
@@ -41,6 +44,11 @@ func FuzzReplies(f *testing.F) {
 		if decode(call{into: &snapshots}, data) == nil {
 			each(snapshots, (*snapshotRecord).snapshot)
 		}
+		var images []imageRecord
+		if decode(call{into: &images}, data) == nil {
+			each(images, (*imageRecord).image)
+		}
+		progress(bytes.NewReader(data), func(Progress) {})
 		var nodes []nodeRecord
 		if decode(call{into: &nodes}, data) == nil {
 			each(nodes, (*nodeRecord).node)

@@ -297,6 +297,23 @@ func (r *snapshotRecord) snapshot() *spec.Snapshot {
 	}
 }
 
+type imageRecord struct {
+	ID          string   `json:"id"`
+	Names       []string `json:"names"`
+	Node        string   `json:"node"`
+	Format      string   `json:"format"`
+	CDROM       bool     `json:"cdrom"`
+	Size        int64    `json:"size"`
+	VirtualSize int64    `json:"virtual_size"`
+	Used        seconds  `json:"used"`
+	Users       int      `json:"users"`
+}
+
+func (r *imageRecord) image() *spec.CachedImage {
+	return &spec.CachedImage{ID: r.ID, Names: r.Names, Node: r.Node, Format: r.Format, CDROM: r.CDROM,
+		Size: r.Size, VirtualSize: r.VirtualSize, Used: r.Used.time(), Users: r.Users}
+}
+
 type nodeRecord struct {
 	Name     string        `json:"name"`
 	IP       string        `json:"ip"`
