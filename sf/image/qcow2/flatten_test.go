@@ -28,6 +28,7 @@ func chains(t *testing.T) map[string]Layer {
 	sparse.WriteAt([]byte{1}, 40<<20-1)
 	sparse.Close()
 	writeFile(t, at("odd.raw"), pattern(70001))
+	writeFile(t, at("long.raw"), bytes.Repeat([]byte{1}, 20<<20+100)) // more than is read ahead
 	writeFile(t, at("zero.raw"), make([]byte, 3<<20))
 	convert := func(to string, args ...string) { qemuImg(t, append(append([]string{"convert"}, args...), at(to))...) }
 	convert("deflate.qcow2", "-c", "-f", "raw", "-O", "qcow2", at("base.raw"))
