@@ -71,7 +71,8 @@ type Snapshotter interface {
 	// copy is fixed. The same job again is nil, also for a later process. ErrState
 	// when the machine is off.
 	Snapshot(ctx context.Context, id, job string, targets []SnapshotTarget) error
-	// SnapshotJob says how far a job is. ErrNotFound for one that was never begun,
+	// SnapshotJob says how far a job is; when it has ended with success its files are
+	// whole and on disk. ErrNotFound for one that was never begun,
 	// was ended by EndSnapshot, or is lost with its machine's process.
 	SnapshotJob(ctx context.Context, id, job string) (JobStatus, error)
 	// EndSnapshot stops a job where it still runs, and forgets it. Ending one that
@@ -93,7 +94,8 @@ type JobStatus struct {
 	Total int64
 }
 
-// Stater tells what a machine has used since it was started.
+// Stater tells what a machine has used since it was started. A machine that is off
+// is ErrState.
 type Stater interface {
 	Stats(ctx context.Context, id string) (Stats, error)
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
@@ -116,7 +115,7 @@ func BenchmarkPause(b *testing.B) {
 
 func BenchmarkPauseBare(b *testing.B) {
 	h, s := benchLab(b)
-	c := bare(b, h, s)
+	c, _ := bare(b, h, s)
 	for b.Loop() {
 		do(b, c.Execute(b.Context(), "stop", nil, nil))
 		do(b, c.Execute(b.Context(), "cont", nil, nil))
@@ -129,17 +128,10 @@ func BenchmarkStopBare(b *testing.B) {
 	b.ResetTimer()
 	for range b.N {
 		b.StopTimer()
-		do(b, h.Start(b.Context(), s.ID))
-		session := h.machines[s.ID].session
-		do(b, session.verdict(driver.Defined, ""))
+		c, cmd := bare(b, h, s)
 		b.StartTimer()
-		do(b, session.connected().Execute(b.Context(), "quit", nil, nil))
-		for !session.child.ended() {
-			runtime.Gosched()
-		}
-		b.StopTimer()
-		<-session.gone
-		b.StartTimer()
+		do(b, c.Execute(b.Context(), "quit", nil, nil))
+		do(b, cmd.Wait())
 	}
 }
 
@@ -154,8 +146,9 @@ func BenchmarkStats(b *testing.B) {
 	}
 }
 
-// bare starts a machine without the driver and returns its monitor.
-func bare(b *testing.B, h *Hypervisor, s driver.Spec) *qmp.Client {
+// bare starts a machine without the driver and returns its monitor and
+// its process.
+func bare(b *testing.B, h *Hypervisor, s driver.Spec) (*qmp.Client, *exec.Cmd) {
 	b.Helper()
 	l, files, err := h.openAll(h.machines[s.ID].def)
 	do(b, err)
@@ -169,7 +162,7 @@ func bare(b *testing.B, h *Hypervisor, s driver.Spec) *qmp.Client {
 	c := greet(b, conn)
 	b.Cleanup(func() { c.Close() })
 	do(b, c.Execute(b.Context(), "cont", nil, nil))
-	return c
+	return c, cmd
 }
 
 // BenchmarkInspect is one look at a running machine.

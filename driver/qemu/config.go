@@ -11,6 +11,10 @@
 // passed as file descriptors, and QEMU's own system call filter is on. What the
 // host does not offer is said in Info.Notes.
 //
+// Screens are VNC over socket pairs that are passed to QEMU a viewer at a time.
+// Snapshots are backup jobs of QEMU's into files that are made here and passed
+// likewise; their names tell a later process what they belong to.
+//
 // QEMU is told to pause and not to exit when the guest shuts down, so that the
 // reason of an end can be asked for even by a process that was not there.
 package qemu

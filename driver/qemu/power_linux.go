@@ -78,11 +78,15 @@ func (m *machine) press(ctx context.Context, s *session, rebootBy time.Time) err
 	return s.execute(ctx, "system_powerdown", nil)
 }
 
+// thenSync runs a command and records the state it led to, with one question for
+// both it and the event that it causes.
 func (s *session) thenSync(ctx context.Context, command string) error {
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	if err := s.execute(ctx, command, nil); err != nil {
 		return err
 	}
-	return s.sync(ctx)
+	return s.query(ctx)
 }
 
 // keepHouse bounds the logs and lets a machine that a full disk stalled go on when

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
@@ -29,8 +30,10 @@ type session struct {
 	gone    chan struct{} // closed when the process is gone and its end recorded
 
 	// asking serialises questions for the state with what is concluded from the
-	// answer, so that an old answer never overwrites a newer one.
-	asking sync.Mutex
+	// answer, so that an old answer never overwrites a newer one. It guards answered.
+	asking   sync.Mutex
+	hints    atomic.Int64 // events that hinted at a change
+	answered int64        // of them, known to be before the last question
 
 	mu     sync.Mutex
 	client *qmp.Client // nil while not connected
@@ -81,7 +84,7 @@ func (s *session) run() {
 		case <-retry.C:
 			s.reconnect(retry)
 		case <-s.poke:
-			s.sync(h.ctx)
+			s.hinted(h.ctx)
 		}
 	}
 }
@@ -193,6 +196,7 @@ func (s *session) event(e qmp.Event) {
 	default:
 		return
 	}
+	s.hints.Add(1)
 	select {
 	case s.poke <- struct{}{}:
 	default:

@@ -12,10 +12,27 @@ import (
 func (s *session) sync(ctx context.Context) error {
 	s.asking.Lock()
 	defer s.asking.Unlock()
+	return s.query(ctx)
+}
+
+// hinted is sync unless all hints so far have been answered.
+func (s *session) hinted(ctx context.Context) error {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.answered == s.hints.Load() {
+		return nil
+	}
+	return s.query(ctx)
+}
+
+// query is sync with asking held.
+func (s *session) query(ctx context.Context) error {
+	hints := s.hints.Load()
 	var reply struct{ Status string }
 	if err := s.execute(ctx, "query-status", &reply); err != nil {
 		return err
 	}
+	s.answered = hints
 	switch reply.Status {
 	case "running", "suspended":
 		return s.is(driver.Running, "")
