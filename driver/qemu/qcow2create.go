@@ -27,7 +27,7 @@ func createQCOW2(path string, size int64) (*os.File, error) {
 		return nil, err
 	}
 	l1 := (size + qcow2PerL1 - 1) / qcow2PerL1
-	clusters := qcow2L1At + max(1, (8*l1+qcow2Cluster-1)/qcow2Cluster)
+	clusters := qcow2L1At + (8*l1+qcow2Cluster-1)/qcow2Cluster
 
 	head := make([]byte, qcow2L1At*qcow2Cluster)
 	be := binary.BigEndian

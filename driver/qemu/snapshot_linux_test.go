@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -224,4 +225,70 @@ func (l *lab) logs(id, text string) {
 		l.must(err)
 		return strings.Contains(string(p[:n]), text)
 	})
+}
+
+// What is left of a job whose end was interrupted is no job, and in nobody's way.
+func TestSnapshotInterrupted(t *testing.T) {
+	l := newLab(t, nil)
+	s := l.counting(1 << 20)
+	l.run(s)
+	clean := l.belongings(s.ID)
+	l.snapshot(s, "half", l.dir)
+	l.ended(s.ID, "half")
+	l.must(l.h.Close())
+	var jobs []struct {
+		ID string `json:"id"`
+	}
+	l.query(s.ID, "query-jobs", &jobs)
+	if len(jobs) != 2 {
+		t.Fatalf("jobs are %v", jobs)
+	}
+	c := l.talk(s.ID)
+	l.must(c.Execute(l.ctx, "job-dismiss", jobs[0], nil))
+	l.must(c.Close())
+	l.open()
+	if st, err := l.h.SnapshotJob(l.ctx, s.ID, "half"); !errors.Is(err, driver.ErrNotFound) {
+		t.Errorf("half a job is %+v, %v", st, err)
+	}
+	l.snapshot(s, "half", l.dir)
+	if st := l.ended(s.ID, "half"); st.Err != nil {
+		t.Errorf("begun anew it is %+v", st)
+	}
+	l.must(l.h.EndSnapshot(l.ctx, s.ID, "half"))
+	if left := l.belongings(s.ID); left != clean {
+		t.Errorf("before: %s\nafter: %s", clean, left)
+	}
+}
+
+// Of many viewers the oldest makes room, the others stay; Close of the driver ends
+// them all and no machine.
+func TestManyViewers(t *testing.T) {
+	l := newLab(t, nil)
+	s := withDisks(t, spec(l.dir, 1))
+	s.Video = driver.Video{Model: "vga"}
+	l.run(s)
+	var views []io.ReadWriteCloser
+	hello := make([]byte, 12)
+	for range 9 {
+		v, err := l.h.Display(l.ctx, s.ID)
+		l.must(err)
+		views = append(views, v)
+		if _, err := io.ReadFull(v, hello); err != nil || string(hello) != "RFB 003.008\n" {
+			t.Fatalf("%q, %v", hello, err)
+		}
+	}
+	if _, err := views[0].Read(hello); err == nil {
+		t.Error("the oldest viewer is still there")
+	}
+	_, err := views[1].Write(hello)
+	l.must(err)
+	if _, err := io.ReadFull(views[1], hello[:2]); err != nil {
+		t.Errorf("the second: %v", err)
+	}
+	l.must(l.h.Close())
+	if _, err := views[8].Read(hello); err == nil {
+		t.Error("a viewer of a closed driver reads on")
+	}
+	l.open()
+	l.is(s.ID, driver.Running)
 }

@@ -1,0 +1,116 @@
+package qemu
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/sf/sftest/need"
+)
+
+func TestParts(t *testing.T) {
+	s := driver.Spec{Disks: []driver.Disk{{Device: "vda"}, {Device: "vdb"}}}
+	for name, targets := range map[string][]driver.SnapshotTarget{
+		"nothing":       nil,
+		"no such disk":  {{Device: "vdc", Path: "/a"}},
+		"a disk twice":  {{Device: "vda", Path: "/a"}, {Device: "vda", Path: "/b"}},
+		"a place twice": {{Device: "vda", Path: "/a"}, {Device: "vdb", Path: "/a"}},
+	} {
+		if _, err := parts(s, "job", targets); !errors.Is(err, driver.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	all, err := parts(s, strings.Repeat("long ", 99), []driver.SnapshotTarget{{Device: "vdb", Path: "/b"}, {Device: "vda", Path: "/a"}})
+	if err != nil || len(all) != 2 {
+		t.Fatal(all, err)
+	}
+	for i, p := range all {
+		if len(p.name) > 31 || !strings.HasSuffix(p.name, fmt.Sprintf("-%d-2", i)) {
+			t.Errorf("part %d is %+v", i, p)
+		}
+	}
+}
+
+func TestJobStatus(t *testing.T) {
+	part := func(id, status, text string) job {
+		return job{ID: "snap-x-" + id, Status: status, Error: text, Done: 3, Total: 10}
+	}
+	tests := []struct {
+		name         string
+		jobs         []job
+		whole, ended bool
+		err          error // nil, ErrNoSpace, or errAny
+	}{
+		{"none", nil, false, true, nil},
+		{"one of two", []job{part("1-2", "concluded", "")}, false, true, nil},
+		{"running", []job{part("0-2", "concluded", ""), part("1-2", "running", "")}, true, false, nil},
+		{"failing", []job{part("0-2", "concluded", "No space left on device"), part("1-2", "aborting", "")}, true, false, nil},
+		{"success", []job{part("0-1", "concluded", "")}, true, true, nil},
+		{"no space", []job{part("0-2", "concluded", "Operation canceled"), part("1-2", "concluded", "No space left on device")}, true, true, driver.ErrNoSpace},
+		{"quota", []job{part("0-1", "concluded", "Disk quota exceeded")}, true, true, driver.ErrNoSpace},
+		{"canceled", []job{part("0-1", "concluded", "Operation canceled")}, true, true, errAny},
+	}
+	for _, tt := range tests {
+		st := jobStatus(tt.jobs)
+		n := int64(len(tt.jobs))
+		if whole(tt.jobs) != tt.whole || st.Ended != tt.ended || st.Done != 3*n || st.Total != 10*n {
+			t.Errorf("%s: whole %v, %+v", tt.name, whole(tt.jobs), st)
+		}
+		if tt.err == errAny && st.Err != nil {
+			continue
+		}
+		if !errors.Is(st.Err, tt.err) {
+			t.Errorf("%s: error %v, want %v", tt.name, st.Err, tt.err)
+		}
+	}
+}
+
+var errAny = errors.New("any")
+
+// An empty image is whole for QEMU's own tools, at all sizes.
+func TestCreateQCOW2(t *testing.T) {
+	img := need.Program(t, "qemu-img", "qemu-utils")
+	for _, size := range []int64{0, 512, 65536, 512<<20 - 512, 512 << 20, 512<<20 + 512, 10 << 40, 1 << 50} {
+		path := filepath.Join(t.TempDir(), "image")
+		f, err := createQCOW2(path, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if out, err := exec.Command(img, "check", "-f", "qcow2", path).CombinedOutput(); err != nil || !strings.Contains(string(out), "No errors") {
+			t.Errorf("%d bytes: %v: %s", size, err, out)
+		}
+		if out, _ := exec.Command(img, "info", "-f", "qcow2", path).CombinedOutput(); !strings.Contains(string(out), fmt.Sprintf("(%d bytes)", size)) {
+			t.Errorf("%d bytes: %s", size, out)
+		}
+	}
+	for _, size := range []int64{-512, 511, 1<<50 + 512} {
+		if f, err := createQCOW2(filepath.Join(t.TempDir(), "image"), size); err == nil {
+			f.Close()
+			t.Errorf("made one of %d bytes", size)
+		}
+	}
+}
+
+func TestParseCounters(t *testing.T) {
+	table := []byte(`Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo: 100 1 0 0 0 0 0 0 100 1 0 0 0 0 0 0
+  tap1: 7000 9 0 0 0 0 0 0 8000 10 0 0 0 0 0 0
+ tap10:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
+`)
+	for name, want := range map[string][2]int64{"tap1": {7000, 8000}, "tap10": {1, 9}} {
+		if in, out, err := parseCounters(table, name); err != nil || in != want[0] || out != want[1] {
+			t.Errorf("%s: %d, %d, %v", name, in, out, err)
+		}
+	}
+	for _, name := range []string{"tap", "tap2", "", " face "} {
+		if _, _, err := parseCounters(table, name); err == nil {
+			t.Errorf("found %q", name)
+		}
+	}
+}
