@@ -183,7 +183,7 @@ func TestConcurrentSnapshots(t *testing.T) {
 	})
 	for worker := range 3 {
 		wg.Go(func() {
-			for n := range 25 {
+			for n := range 12 {
 				id := fmt.Sprintf("%08d-0000-0000-0000-%012d", worker, n)
 				image, err := l.Fetch(t.Context(), driver.ImageRef{Name: "snapshot:" + []string{snap1, snap2}[n%2]}, nil)
 				if errors.Is(err, driver.ErrNotFound) || errors.Is(err, ErrNotCached) {
