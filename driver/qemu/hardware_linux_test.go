@@ -115,6 +115,11 @@ func TestGuestHardware(t *testing.T) {
 		t.Error("no frame of the guest's came out of its tap")
 	}
 	l.must(c.Login(l.ctx))
+	st, err := l.h.Stats(l.ctx, s.ID)
+	l.must(err)
+	if st.SentBytes <= 0 || st.ReadBytes <= 0 || st.CPUNanoseconds <= 0 || st.MemoryBytes < 16<<20 || st.MemoryBytes > 2<<30 {
+		t.Errorf("after a boot: %+v", st)
+	}
 	for _, tt := range []struct{ command, want string }{
 		{"cat /sys/block/vdb/serial", "serial-vdb"},
 		{"cat /sys/block/vdb/ro", "1"},
