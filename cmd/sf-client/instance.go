@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 
 	"github.com/shakenfist/cloud/sf/client"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -40,8 +38,9 @@ func (a *app) instances() *cobra.Command {
 		a.reboot(),
 		a.snapshot(),
 		a.operations(),
-		a.does(&cobra.Command{Use: "consoledata UUID [LENGTH]", Short: "Print the end of the console log, 10240 bytes of it", Args: optionally("UUID")}, a.consoleData),
+		a.consoleData(),
 		a.console(),
+		a.vdi(),
 		a.wait(),
 	), func(ctx context.Context, c *client.Client) (ids []string, err error) {
 		list, err := c.Instances(ctx, false)
@@ -120,20 +119,4 @@ func (a *app) powers(name, short string, wish func(context.Context, *client.Clie
 		}
 		return a.done(err)
 	})
-}
-
-func (a *app) consoleData(ctx context.Context, c *client.Client, args []string) error {
-	length := 10240
-	if len(args) > 1 {
-		var err error
-		if length, err = strconv.Atoi(args[1]); err != nil {
-			return usage("LENGTH is a number of bytes, not %q", args[1])
-		}
-	}
-	log, err := c.ConsoleLog(ctx, args[0], int64(length))
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(a.out, string(log))
-	return err
 }

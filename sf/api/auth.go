@@ -73,6 +73,9 @@ func remote(r *http.Request) string {
 func (q *request) authenticate() error {
 	header := q.http.Header.Get("Authorization")
 	if header == "" {
+		header = fromBrowser(q.http.Header)
+	}
+	if header == "" {
 		return unauthorized("Missing Authorization Header")
 	}
 	token, ok := strings.CutPrefix(header, "Bearer ")
@@ -89,6 +92,23 @@ func (q *request) authenticate() error {
 	}
 	q.namespace = c.Identity
 	return nil
+}
+
+// fromBrowser is the token of a websocket from a page, which cannot set headers
+// except for the subprotocols it offers: one of them may be "bearer." and a token.
+// Unlike in a URL, nothing on the way writes it into its log.
+func fromBrowser(h http.Header) string {
+	if h.Get("Upgrade") == "" {
+		return ""
+	}
+	for _, offers := range h.Values("Sec-WebSocket-Protocol") {
+		for offer := range strings.SplitSeq(offers, ",") {
+			if token, ok := strings.CutPrefix(strings.TrimSpace(offer), "bearer."); ok {
+				return "Bearer " + token
+			}
+		}
+	}
+	return ""
 }
 
 // stillAllowed checks that the key of the caller's token is still there, and

@@ -52,6 +52,7 @@ type cloud interface {
 	WaitSnapshotGone(ctx context.Context, id string) error
 	ConsoleLog(ctx context.Context, id string, n int64) ([]byte, error)
 	Console(ctx context.Context, id string) (io.ReadWriteCloser, error)
+	Display(ctx context.Context, id string) (io.ReadWriteCloser, error)
 
 	Images(ctx context.Context) ([]*spec.CachedImage, error)
 	CacheImage(ctx context.Context, name string, report func(sf.Progress)) error

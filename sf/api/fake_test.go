@@ -37,7 +37,7 @@ type fakeCloud struct {
 	hold    bool                      // what is created stays creating, what is deleted deleting
 	broken  string                    // error of instances created from now on
 	faults  map[string]error          // by name of the method
-	port    func() io.ReadWriteCloser // of every console
+	port    func() io.ReadWriteCloser // of every console and screen
 	changed *sync.Cond
 }
 
@@ -634,6 +634,15 @@ func (f *fakeCloud) ConsoleLog(ctx context.Context, id string, n int64) ([]byte,
 
 func (f *fakeCloud) Console(ctx context.Context, id string) (io.ReadWriteCloser, error) {
 	err := f.enter("Console")
+	defer f.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return f.port(), nil
+}
+
+func (f *fakeCloud) Display(ctx context.Context, id string) (io.ReadWriteCloser, error) {
+	err := f.enter("Display")
 	defer f.mu.Unlock()
 	if err != nil {
 		return nil, err

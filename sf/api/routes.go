@@ -98,6 +98,7 @@ func routes() []route {
 		{post, instance + "/snapshot", instanceOwner, "all", (*request).createSnapshot},
 		{get, instance + "/consoledata", instanceOwner, "length", (*request).consoleData},
 		{get, instance + "/console", instanceOwner, "", (*request).console},
+		{get, instance + "/vdi", instanceOwner, "", (*request).display},
 
 		{get, snapshots, caller, "", (*request).listSnapshots},
 		{get, snapshot, snapshotOwner, "", (*request).getSnapshot},
