@@ -19,6 +19,7 @@ func TestGuestNoticed(t *testing.T) {
 	events, err := l.h.Events(l.ctx)
 	l.must(err)
 	defer events.Close()
+	booted := int64(0) // offset in the console log
 	for _, tt := range []struct {
 		what   string
 		act    func()
@@ -33,7 +34,7 @@ func TestGuestNoticed(t *testing.T) {
 			l.must(l.h.Start(l.ctx, s.ID))
 			st = l.is(s.ID, driver.Running)
 		}
-		l.prompts(s.ID)
+		booted = l.prompts(s.ID, booted)
 		begun := time.Now()
 		tt.act()
 		for {
@@ -55,15 +56,18 @@ func (l *lab) on(id string) bool {
 	return st.State.On()
 }
 
-// prompts waits for the guest to answer an empty line with its prompt.
-func (l *lab) prompts(id string) {
+// prompts waits for the guest's prompt behind an offset of its console log, and
+// returns the log's end.
+func (l *lab) prompts(id string, from int64) (end int64) {
 	l.Helper()
-	p := make([]byte, 4096)
+	p := make([]byte, 1<<20)
 	l.eventually("a prompt", func() bool {
-		n, _, err := l.h.ConsoleLog(l.ctx, id, -4096, p)
+		n, to, err := l.h.ConsoleLog(l.ctx, id, from, p)
 		l.must(err)
-		return strings.HasSuffix(strings.TrimSpace(string(p[:n])), "login:")
+		end = to
+		return strings.Contains(string(p[:n]), " login: ")
 	})
+	return end
 }
 
 func (l *lab) types(id, text string) {
