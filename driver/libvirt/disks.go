@@ -1,8 +1,11 @@
 package libvirt
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/shakenfist/cloud/driver"
@@ -22,6 +25,12 @@ const serialBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 
 // awayPrefix begins the names of the taps that the driver makes.
 const awayPrefix = "sfv"
+
+// awayName is the name of a machine's n-th tap on its way.
+func awayName(id string, n int) string {
+	sum := sha256.Sum256([]byte(id + "/" + strconv.Itoa(n)))
+	return awayPrefix + hex.EncodeToString(sum[:])[:11]
+}
 
 // checkRoom returns an ErrInvalid for what driver.Check lets pass and libvirt, or
 // the machine it makes, has no room for.

@@ -1,14 +1,11 @@
 package libvirt
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
-	"strconv"
 
 	"github.com/shakenfist/cloud/driver"
 	"golang.org/x/sys/unix"
@@ -23,12 +20,6 @@ import (
 // there, under its name, at any other time: who maintains the network sees
 // nothing missing, and filters by name go on to hold. What a crash leaves behind
 // are taps named like ours, which the next start or Destroy removes.
-
-// awayName is the name of a machine's n-th tap on its way.
-func awayName(id string, n int) string {
-	sum := sha256.Sum256([]byte(id + "/" + strconv.Itoa(n)))
-	return awayPrefix + hex.EncodeToString(sum[:])[:11]
-}
 
 // taps are those of a machine that is being started.
 type taps struct {
