@@ -23,9 +23,12 @@ import (
 // Limits of one Txn, the same for every implementation, so that what works on
 // one machine works on many.
 const (
-	MaxOps   = 128     // conditions and operations together
-	MaxBytes = 1 << 20 // keys and values of all conditions and operations together
-	MaxKey   = 512     // bytes of one key
+	MaxOps = 128 // conditions and operations together
+	// MaxBytes is of the keys and values of all conditions and operations together. It
+	// has room for 1 MiB of a user's bytes as JSON, and is what is left of the 1.5 MiB
+	// that etcd takes in a request.
+	MaxBytes = 1500 << 10
+	MaxKey   = 512 // bytes of one key
 )
 
 // Errors of this package. Implementations wrap them; compare with errors.Is.
