@@ -1,7 +1,9 @@
 package sf
 
 import (
-	"github.com/shakenfist/cloud/sf/internal/reconcile"
+	"context"
+	"time"
+
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
@@ -33,7 +35,13 @@ type (
 )
 
 // Clock is time and waiting. Config.Clock replaces the machine's.
-type Clock = reconcile.Clock
+type Clock interface {
+	Now() time.Time
+	// Wait returns nil when wake delivers or is closed, or d has passed, and ctx's
+	// error when that is done first. A negative d is no limit; a nil wake never
+	// delivers.
+	Wait(ctx context.Context, d time.Duration, wake <-chan struct{}) error
+}
 
 // Kinds of objects.
 const (

@@ -63,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 		Address: cfg.Node.Address, Uplink: cfg.Node.Uplink,
 		CPUOvercommit: cfg.Node.CPUOvercommit, MemoryOvercommit: cfg.Node.MemoryOvercommit,
 		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances, MinFreeDisk: cfg.Node.MinFreeDisk,
-		Workers: cfg.Node.Workers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
+		Workers: cfg.Node.Workers, Transfers: cfg.Node.Transfers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
 		DNS: cfg.DNS, Zone: cfg.Zone, DiskBus: cfg.DiskBus, Keep: cfg.DeletedFor,
 		Raw: cfg.Node.RawPorts, Intn: c.intn,
 		Clock: cfg.Clock, Go: cfg.Go, Logger: cfg.Logger,

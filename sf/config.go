@@ -85,6 +85,9 @@ type NodeConfig struct {
 	MinFreeDisk int64
 	// Workers is how many things the node does at a time; 0 is 8.
 	Workers int
+	// Transfers is how many downloads of images and copies of stopped instances'
+	// disks go on at a time, beside the workers; 0 is 16.
+	Transfers int
 	// SessionTTL is how long the node counts as live after it was last heard of; 0
 	// is 15 s.
 	SessionTTL time.Duration
@@ -164,6 +167,9 @@ func (n *NodeConfig) complete() error {
 	}
 	if n.Workers == 0 {
 		n.Workers = 8
+	}
+	if n.Transfers == 0 {
+		n.Transfers = 16
 	}
 	if n.SessionTTL == 0 {
 		n.SessionTTL = 15 * time.Second

@@ -113,7 +113,7 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 		t.Put(record.InterfaceIndexKey(nic.UUID), claims.Where{Network: nic.Network, Instance: i.UUID})
 	}
 	if len(want.UserData) > 0 {
-		t.Put(record.UserDataKey(i.UUID), userData{want.UserData})
+		t.PutBytes(record.UserDataKey(i.UUID), want.UserData)
 	}
 	if len(want.Metadata) > 0 {
 		t.Put(record.MetadataKey(KindInstance, i.UUID), want.Metadata)
@@ -127,11 +127,6 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	t.If(store.Exists(record.NamespaceKey(namespace)))
 	err = c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: i.UUID, Node: node.Name, Operation: "placement", Message: node.Name})
 	return i, t, err
-}
-
-// userData is the record of an instance's user data.
-type userData struct {
-	Data []byte `json:"data"`
 }
 
 // planInterfaces claims an address and a MAC for every NIC and adds them to t.
@@ -173,7 +168,7 @@ func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance) 
 			return nil, err
 		}
 		mine[nic.Address] = true
-		if err := c.claimAddress(ctx, t, nic.Network, nic.Address, nic.UUID); err != nil {
+		if err := c.claimAddress(ctx, t, nic.Network, nic.Address, nic.UUID, want.Address); err != nil {
 			return nil, err
 		}
 		if len(mine) == 1 { // the first NIC on this network

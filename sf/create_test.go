@@ -18,7 +18,7 @@ import (
 func TestCreateRefusals(t *testing.T) {
 	c, ctx := sftest.New(t), sftest.Context(t)
 	n := newNetwork(t, c, "10.0.0.0/24")
-	first := newInstance(t, c, small("first", sf.InterfaceSpec{Network: n.UUID, Address: "10.0.0.9", MAC: "02:00:00:00:00:09"}))
+	first := newInstance(t, c, small("first", sf.InterfaceSpec{Network: n.UUID, Address: "10.0.0.9", MAC: "02:00:00:00:ab:cd"}))
 	other := newNetworkIn(t, c, "other")
 	nic := func(i sf.InterfaceSpec) func(*sf.InstanceSpec) {
 		return func(s *sf.InstanceSpec) { i.Network = n.UUID; s.Interfaces = []sf.InterfaceSpec{i} }
@@ -29,7 +29,7 @@ func TestCreateRefusals(t *testing.T) {
 		class error
 		text  string
 	}{
-		{"bad name", func(s *sf.InstanceSpec) { s.Name = "under_score" }, sf.ErrInvalid, "instance name must be useable as a DNS host name"},
+		{"bad name", func(s *sf.InstanceSpec) { s.Name = "under.score" }, sf.ErrInvalid, "instance name must be useable as a DNS host name"},
 		{"no disk", func(s *sf.InstanceSpec) { s.Disks = nil }, sf.ErrInvalid, "must specify at least one disk"},
 		{"no size", func(s *sf.InstanceSpec) { s.Disks = []sf.Disk{{}} }, sf.ErrInvalid, "disk 0: a disk without an image needs a size"},
 		{"bad bus", func(s *sf.InstanceSpec) { s.Disks[0].Bus = "floppy" }, sf.ErrInvalid, `bus "floppy" is not one of virtio`},
@@ -42,9 +42,9 @@ func TestCreateRefusals(t *testing.T) {
 		{"broadcast", nic(sf.InterfaceSpec{Address: "10.0.0.255"}), sf.ErrInvalid, "is the broadcast address"},
 		{"taken", nic(sf.InterfaceSpec{Address: "10.0.0.9"}), sf.ErrConflict, "address 10.0.0.9 in use"},
 		{"no address", nic(sf.InterfaceSpec{Address: "ten"}), sf.ErrInvalid, `address "ten" is not an IPv4 address`},
-		{"MAC taken, in capitals", nic(sf.InterfaceSpec{MAC: "02:00:00:00:00:09"}), sf.ErrConflict, "macaddress 02:00:00:00:00:09 in use"},
+		{"MAC taken, in capitals", nic(sf.InterfaceSpec{MAC: "02:00:00:00:AB:CD"}), sf.ErrConflict, "macaddress 02:00:00:00:ab:cd in use"},
 		{"multicast MAC", nic(sf.InterfaceSpec{MAC: "01:00:00:00:00:09"}), sf.ErrInvalid, "multicast"},
-		{"unknown card", nic(sf.InterfaceSpec{Model: "token-ring"}), sf.ErrInvalid, `model "token-ring" is not available on node node1, which has`},
+		{"unknown card", nic(sf.InterfaceSpec{Model: "token-ring"}), sf.ErrInvalid, `node1: network interface 0: model "token-ring" is not available, only`},
 		{"no such node", func(s *sf.InstanceSpec) { s.PlacedOn = "elsewhere" }, sf.ErrNotFound, "node not found: elsewhere"},
 		{"too large", func(s *sf.InstanceSpec) { s.MemoryMiB = 1 << 20 }, sf.ErrNoCapacity, "node1: not enough RAM: 1048576 MiB asked"},
 		{"address twice", func(s *sf.InstanceSpec) {

@@ -39,7 +39,7 @@ func (c *Cloud) Float(ctx context.Context, id, asked string) (netip.Addr, error)
 				return err
 			}
 			nic.Floating = addr
-			return c.claimAddress(ctx, t, FloatingNetwork, addr, nic.UUID)
+			return c.claimAddress(ctx, t, FloatingNetwork, addr, nic.UUID, asked)
 		})
 	})
 	return addr, err

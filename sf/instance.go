@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/record"
@@ -74,11 +73,11 @@ func (c *Cloud) SetPower(ctx context.Context, id string, want PowerState) (*Inst
 
 // UserData returns the user data an instance was created with, nil if none.
 func (c *Cloud) UserData(ctx context.Context, id string) ([]byte, error) {
-	o, err := record.Get[userData](ctx, c.records, record.UserDataKey(id))
+	data, err := record.Bytes(ctx, c.records, record.UserDataKey(id))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, c.exists(ctx, KindInstance, id)
 	}
-	return o.Value.Data, storeError(err)
+	return data, storeError(err)
 }
 
 // InstanceInterfaces returns an instance's interfaces in order; none for one that
@@ -136,12 +135,12 @@ func (c *Cloud) withState(ctx context.Context, nic Interface) (*Interface, error
 type ListOptions struct {
 	Namespace string // empty means all namespaces
 	All       bool   // deleted objects and those in error too
-	After     string // the next that an earlier call returned; empty starts
+	After     string // the next that an earlier call returned; empty starts at the first
 	Limit     int    // objects at most; 0 is all
 }
 
-// Instances lists instances sorted by UUID, and what to pass as After to go on;
-// "" at the end.
+// Instances lists instances sorted by UUID, and what to pass as After to go on
+// behind them; "" at the end.
 func (c *Cloud) Instances(ctx context.Context, opt ListOptions) (items []*Instance, next string, err error) {
 	hidden := func(i *Instance) bool {
 		return !opt.All && (i.Status.State == StateError || i.Status.State == StateDeleted)
@@ -155,55 +154,4 @@ func (c *Cloud) Networks(ctx context.Context, opt ListOptions) (items []*Network
 		return n.UUID == FloatingNetwork || !opt.All && (n.Status.State == StateError || n.Status.State == StateDeleted)
 	}
 	return list(ctx, c, opt, KindNetwork, record.NetworkPrefix, c.Network, hidden)
-}
-
-// list walks the index of one namespace, or the records of all.
-func list[T any](ctx context.Context, c *Cloud, opt ListOptions, kind Kind, prefix string, get func(context.Context, string) (*T, error), hidden func(*T) bool) ([]*T, string, error) {
-	ids, err := c.ids(ctx, opt, kind, prefix)
-	if err != nil {
-		return nil, "", storeError(err)
-	}
-	items := []*T{}
-	for _, id := range ids {
-		item, err := get(ctx, id)
-		if spec.ClassOf(err) == ErrNotFound {
-			continue // forgotten meanwhile
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		if hidden(item) {
-			continue
-		}
-		if opt.Limit > 0 && len(items) == opt.Limit {
-			return items, id, nil
-		}
-		items = append(items, item)
-	}
-	return items, "", nil
-}
-
-// ids returns the sorted IDs to look at, from opt.After on.
-func (c *Cloud) ids(ctx context.Context, opt ListOptions, kind Kind, prefix string) ([]string, error) {
-	prefixes := []string{prefix}
-	if opt.Namespace != "" {
-		prefixes = []string{record.LivePrefix(kind, opt.Namespace)}
-		if opt.All {
-			prefixes = append(prefixes, record.DeadPrefix(kind, opt.Namespace))
-		}
-	}
-	var ids []string
-	for _, p := range prefixes {
-		l, err := c.cfg.Store.List(ctx, p, store.Page{})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range l.Records {
-			if id := record.Base(r.Key); id >= opt.After {
-				ids = append(ids, id)
-			}
-		}
-	}
-	slices.Sort(ids)
-	return ids, nil
 }

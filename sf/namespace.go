@@ -66,6 +66,7 @@ func (c *Cloud) DeleteNamespace(ctx context.Context, name string) error {
 		}
 	}
 	t := c.records.Begin().Delete(record.NamespaceKey(name), record.MetadataKey(KindNamespace, name))
+	t.DeletePrefix(record.IdempotencyPrefix(name))
 	for _, kind := range []Kind{KindInstance, KindNetwork, KindSnapshot} {
 		t.If(store.PrefixEmpty(record.LivePrefix(kind, name)))
 	}
@@ -96,13 +97,7 @@ func (c *Cloud) Metadata(ctx context.Context, kind Kind, id string) (Metadata, e
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, storeError(err)
 	}
-	m := Metadata{}
-	for k, v := range o.Value {
-		if k != "~commit" && k != "~born" {
-			m[k] = v
-		}
-	}
-	return m, nil
+	return plain(o.Value), nil
 }
 
 // SetMetadata sets one key of an object's metadata to a value that JSON can carry.
@@ -129,42 +124,68 @@ func (c *Cloud) DeleteMetadata(ctx context.Context, kind Kind, id, key string) e
 }
 
 func (c *Cloud) changeMetadata(ctx context.Context, kind Kind, id string, change func(Metadata) error) error {
-	err := record.Retry(ctx, func() error {
-		m, err := c.Metadata(ctx, kind, id)
-		if err != nil {
+	owner, err := ownerKey(kind, id)
+	if err != nil {
+		return err
+	}
+	key := record.MetadataKey(kind, id)
+	err = record.Retry(ctx, func() error {
+		if err := c.exists(ctx, kind, id); err != nil {
 			return err
 		}
-		was, err := c.cfg.Store.Get(ctx, record.MetadataKey(kind, id))
-		t := c.records.Begin()
+		t := c.records.Begin().If(store.Exists(owner)) // else it would be a successor's of the same name
+		was, err := record.Get[Metadata](ctx, c.records, key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			t.If(store.Absent(record.MetadataKey(kind, id)))
+			t.If(store.Absent(key))
 		case err != nil:
 			return err
 		default:
-			t.If(store.RevisionIs(was.Key, was.Revision))
+			t.If(store.RevisionIs(key, was.Revision))
 		}
+		m := plain(was.Value)
 		if err := change(m); err != nil {
 			return err
 		}
 		if err := metadataFits(m); err != nil {
 			return err
 		}
-		t.Put(record.MetadataKey(kind, id), m)
-		_, err = c.records.Commit(ctx, t)
+		_, err = c.records.Commit(ctx, t.Put(key, m))
 		return err
 	})
 	return storeError(err)
 }
 
+// plain is a copy of a metadata record without the record layer's own marks.
+func plain(m Metadata) Metadata {
+	out := Metadata{}
+	for k, v := range m {
+		if k != "~commit" && k != "~born" {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// ownerKey is the key of the record that metadata is about.
+func ownerKey(kind Kind, id string) (string, error) {
+	switch kind {
+	case KindNamespace:
+		return record.NamespaceKey(id), nil
+	case KindNetwork:
+		return record.NetworkKey(id), nil
+	case KindInstance:
+		return record.InstanceKey(id), nil
+	}
+	return "", spec.Errorf(ErrInvalid, "a %s has no metadata", kind)
+}
+
 // exists reports ErrNotFound for an object that does not exist.
 func (c *Cloud) exists(ctx context.Context, kind Kind, id string) error {
-	key := map[Kind]func(string) string{
-		KindNamespace: record.NamespaceKey, KindNetwork: record.NetworkKey, KindInstance: record.InstanceKey,
-	}[kind]
-	if key == nil {
-		return spec.Errorf(ErrInvalid, "a %s has no metadata", kind)
+	key, err := ownerKey(kind, id)
+	if err != nil {
+		return err
 	}
-	_, err := c.cfg.Store.Get(ctx, key(id))
+	_, err = c.cfg.Store.Get(ctx, key)
 	return notFound(err, kind, id)
 }

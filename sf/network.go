@@ -70,7 +70,7 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 		if n.Gateway, err = c.pickAddress(ctx, FloatingNetwork, outside.Value.Prefix(), "", nil); err != nil {
 			return nil, nil, err
 		}
-		if err := c.claimAddress(ctx, t, FloatingNetwork, n.Gateway, n.UUID); err != nil {
+		if err := c.claimAddress(ctx, t, FloatingNetwork, n.Gateway, n.UUID, ""); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -236,7 +236,9 @@ func (c *Cloud) claimed(ctx context.Context, network string) (map[netip.Addr]ipa
 }
 
 // claimAddress adds a claim to t on an address that nobody holds, or that rests.
-func (c *Cloud) claimAddress(ctx context.Context, t *record.Txn, network string, addr netip.Addr, owner string) error {
+// One that was not asked for and is held was taken since it was picked: another
+// is to be picked then.
+func (c *Cloud) claimAddress(ctx context.Context, t *record.Txn, network string, addr netip.Addr, owner, asked string) error {
 	key := record.AddressKey(network, addr.String())
 	have, err := record.Get[claims.Address](ctx, c.records, key)
 	switch {
@@ -245,6 +247,8 @@ func (c *Cloud) claimAddress(ctx context.Context, t *record.Txn, network string,
 		return nil
 	case err != nil:
 		return err
+	case have.Value.Rested.IsZero() && asked == "":
+		return store.ErrConflict
 	case have.Value.Rested.IsZero():
 		return spec.Errorf(ErrConflict, "address %s in use", addr).About("network", network)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -34,6 +35,14 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	notes, _, _, err := record.List[node.Seen](ctx, c.records, record.NodeSeenKey(""), store.Page{})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	seen := map[string]time.Time{}
+	for _, o := range notes {
+		seen[record.Base(o.Key)] = o.Value.At
+	}
 	ledgers := map[string]record.Object[spec.Capacity]{}
 	for _, u := range used {
 		ledgers[record.Base(u.Key)] = u
@@ -42,8 +51,11 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	for i := range list {
 		n := list[i].Value
 		n.Used, n.Live, n.Cordoned = ledgers[n.Name].Value, live[n.Name], cordoned[n.Name]
-		if n.Seen = n.Started; n.Live {
+		switch n.Seen = n.Started; {
+		case n.Live:
 			n.Seen = c.cfg.Clock.Now() // as good as now: it holds its session
+		case seen[n.Name].After(n.Started):
+			n.Seen = seen[n.Name]
 		}
 		nodes[i] = &n
 	}

@@ -48,11 +48,19 @@ func (c *Cloud) once(ctx context.Context, namespace string, kind Kind, key strin
 	case err != nil:
 		return "", err
 	case !c.cfg.Clock.Now().Before(o.Value.Until):
-		return "", nil
+		return "", c.forgetOnce(ctx, o)
+	case spec.ClassOf(c.exists(ctx, kind, o.Value.Object)) == ErrNotFound: // made, deleted and forgotten
+		return "", c.forgetOnce(ctx, o)
 	case o.Value.Body != digest:
 		return "", spec.Errorf(ErrConflict, "idempotency key %q was used for another request", key).About(string(kind), o.Value.Object)
 	}
 	return o.Value.Object, nil
+}
+
+// forgetOnce makes room for a key's next use.
+func (c *Cloud) forgetOnce(ctx context.Context, o record.Object[once]) error {
+	_, err := c.records.Commit(ctx, c.records.Begin().If(store.RevisionIs(o.Key, o.Revision)).Delete(o.Key))
+	return err
 }
 
 // remember adds an idempotency key to the transaction that makes its object. Of

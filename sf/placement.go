@@ -136,7 +136,7 @@ func lacks(n *Node, i *Instance) string {
 	var why []string
 	check := func(have []string, what, asked string) {
 		if asked != "" && !slices.Contains(have, asked) {
-			why = append(why, fmt.Sprintf("%s %q is not available on node %s, which has %s", what, asked, n.Name, strings.Join(have, ", ")))
+			why = append(why, fmt.Sprintf("%s %q is not available, only %s", what, asked, strings.Join(have, ", ")))
 		}
 	}
 	check(n.VideoModels, "video model", i.Video.Model)
@@ -147,7 +147,7 @@ func lacks(n *Node, i *Instance) string {
 		check(n.NICModels, fmt.Sprintf("network interface %d: model", k), nic.Model)
 	}
 	if i.UEFI && !n.UEFI {
-		why = append(why, fmt.Sprintf("uefi is not available on node %s: no UEFI firmware is installed (Debian package ovmf)", n.Name))
+		why = append(why, "uefi is not available: no UEFI firmware is installed (Debian package ovmf)")
 	}
 	return strings.Join(why, "; ")
 }

@@ -135,54 +135,46 @@ func (c *Cloud) follow(ctx context.Context, prefix string, look func() (bool, er
 	}
 }
 
-// Change is what Watch delivers: an object that changed. Get it to see how.
-type Change struct {
-	Kind Kind   // KindInstance or KindNetwork
-	ID   string // UUID
-}
-
-// Watch delivers a Change for every object that is created, changed or deleted
-// from now on, several changes of one object possibly as one, until ctx is done
-// or the caller breaks off. An error ends it: store.ErrCompacted means that the
-// caller was so slow that changes were missed, so list again and watch again.
-func (c *Cloud) Watch(ctx context.Context, kinds ...Kind) iter.Seq2[Change, error] {
-	if len(kinds) == 0 {
-		kinds = []Kind{KindInstance, KindNetwork}
-	}
-	kindOf := map[string]Kind{}
-	for _, k := range kinds {
-		kindOf[string(k)], kindOf[string(k)+"-status"] = k, k
-	}
-	return func(yield func(Change, error) bool) {
-		now, err := c.cfg.Store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
-		if err == nil {
-			var w store.Watcher
-			if w, err = c.cfg.Store.Watch(ctx, record.Root, now.Revision); err == nil {
-				defer w.Close()
-				err = watch(ctx, w, kindOf, yield)
-			}
-		}
-		if err != nil {
-			yield(Change{}, err)
+// Watch delivers the UUID of every object of a kind, KindInstance or KindNetwork,
+// that is created, changed or deleted from now on, several changes of one object
+// possibly as one, until ctx is done or the caller breaks off. Get the object to
+// see how it is. An error ends it: store.ErrCompacted means that the caller was so
+// slow that changes were missed, so list again and watch again.
+func (c *Cloud) Watch(ctx context.Context, kind Kind) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if err := c.watch(ctx, kind, yield); err != nil {
+			yield("", err)
 		}
 	}
 }
 
-func watch(ctx context.Context, w store.Watcher, kindOf map[string]Kind, yield func(Change, error) bool) error {
+func (c *Cloud) watch(ctx context.Context, kind Kind, yield func(string, error) bool) error {
+	if kind != KindInstance && kind != KindNetwork {
+		return spec.Errorf(ErrInvalid, "a %s cannot be watched", kind)
+	}
+	now, err := c.cfg.Store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
+	if err != nil {
+		return err
+	}
+	// Records and statuses of a kind, and nothing else, begin with its name.
+	w, err := c.cfg.Store.Watch(ctx, record.Root+string(kind), now.Revision)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
 	for {
 		b, err := w.Next(ctx)
 		if err != nil {
 			return err
 		}
-		var changes []Change
+		var ids []string
 		for _, e := range b.Events {
-			kind, id, ok := record.Split(e.Key)
-			if k := kindOf[kind]; ok && k != "" && !slices.Contains(changes, Change{k, id}) {
-				changes = append(changes, Change{k, id})
+			if _, id, ok := record.Split(e.Key); ok && !slices.Contains(ids, id) {
+				ids = append(ids, id)
 			}
 		}
-		for _, ch := range changes {
-			if !yield(ch, nil) {
+		for _, id := range ids {
+			if !yield(id, nil) {
 				return nil
 			}
 		}

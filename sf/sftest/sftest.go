@@ -30,14 +30,19 @@ type Cloud struct {
 // print a login prompt and obey.
 func New(t testing.TB) *Cloud { return NewWith(t, fake.Config{Now: time.Now}) }
 
-// NewWith is New on a host of the caller's making.
-func NewWith(t testing.TB, host fake.Config) *Cloud {
+// NewWith is New on a host of the caller's making, and with a configuration that
+// the caller may change.
+func NewWith(t testing.TB, host fake.Config, change ...func(*sf.Config)) *Cloud {
 	t.Helper()
 	c := &Cloud{Host: fake.NewHost(host), Fabric: fabric.NewHost(), Store: memory.New(memory.Config{})}
 	c.Config = sf.Config{Store: c.Store, Node: &sf.NodeConfig{
 		Name: "node1", Hypervisor: c.Host.Hypervisor(), Volumes: c.Host.Volumes(),
 		Fabric: fabric.New(fabric.Config{Host: c.Fabric, Tag: "sftest/node1"}),
 	}}
+	for _, f := range change {
+		f(&c.Config)
+	}
+	c.Store = c.Config.Store
 	var err error
 	if c.Cloud, err = sf.Open(t.Context(), c.Config); err != nil {
 		t.Fatal(err)

@@ -306,7 +306,7 @@ func (n *SimNode) Start(ctx context.Context) error {
 		Store: simStore{s.Store, s, p}, Clock: simClock{s, p}, Rand: s.chaos,
 		Go: func(name string, loop func()) { s.add(name, p, loop) },
 		Node: &sf.NodeConfig{
-			Name: n.Name, Address: n.Address, Workers: 3,
+			Name: n.Name, Address: n.Address, Workers: 3, Transfers: 2,
 			Hypervisor: simHypervisor{n.Machine.Hypervisor(), s, p}, Volumes: n.Machine.Volumes(),
 			Fabric: fabric.New(fabric.Config{Host: n.Fabric, Tag: "sim/" + n.Name, Hook: n.fabricHook}),
 		},

@@ -106,7 +106,7 @@ type Node struct {
 	Used     Capacity  `json:"-"`      // what they claim
 	Live     bool      `json:"-"`      // its agent holds its session
 	Cordoned bool      `json:"-"`      // it takes nothing new
-	Seen     time.Time `json:"-"`      // now where Live, else when the agent was started last
+	Seen     time.Time `json:"-"`      // now where Live, else when its agent was heard of last, give or take a minute
 }
 
 // Capacity is an amount of what a node has to give.

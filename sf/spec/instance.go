@@ -93,6 +93,7 @@ type InstanceStatus struct {
 	Since       time.Time     `json:"since"` // of the last change of State
 	Error       string        `json:"error,omitempty"`
 	Wait        *Wait         `json:"wait,omitempty"`
+	Trouble     time.Time     `json:"trouble,omitzero"` // since when its creation has been failing
 	Power       PowerState    `json:"power"`
 	PowerBefore PowerState    `json:"power_before,omitempty"`
 	PowerSince  time.Time     `json:"power_since,omitzero"`

@@ -141,14 +141,15 @@ func ParseNetblock(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// ValidHostname reports whether s is a DNS label: letters, digits and inner
-// hyphens, at most 63.
+// ValidHostname reports whether s can be an instance's name: letters, digits,
+// hyphens and underscores, at most 63. Not all of these are DNS labels; the
+// original accepts them.
 func ValidHostname(s string) bool {
-	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+	if s == "" || len(s) > 63 {
 		return false
 	}
 	for _, r := range s {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-') {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
 			return false
 		}
 	}

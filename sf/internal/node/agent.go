@@ -42,6 +42,7 @@ type Config struct {
 	MinFreeDisk       int64 // bytes
 
 	Workers    int
+	Transfers  int
 	SessionTTL time.Duration
 	Version    string
 	DNS        []netip.Addr
@@ -61,9 +62,12 @@ type Config struct {
 type Agent struct {
 	Config
 	queue   *reconcile.Queue
+	slow    *reconcile.Queue // what takes as long as it takes: downloads and copies
 	cancel  context.CancelFunc
 	running int           // loops, under mu
 	stopped chan struct{} // capacity 1: the last loop ended
+
+	seen time.Time // last written; the session's key alone uses it
 
 	mu        sync.Mutex
 	session   store.Session
@@ -71,7 +75,8 @@ type Agent struct {
 	view      view
 	fabric    fabricState
 	ports     map[string]*ports // of running instances
-	failures  map[string]int    // in a row, by key
+	copies    map[string]*copyState
+	failures  map[string]int // in a row, by key
 }
 
 // How often things are looked at that no event announces.
@@ -88,6 +93,7 @@ const closeTimeout = 30 * time.Second
 const (
 	keyInstance = "instance/"
 	keyFetch    = "fetch/"
+	keyCopy     = "copy/"
 	keyNetwork  = "network/"
 	keyConsole  = "console/"
 	keySnapshot = "snapshot/"
@@ -102,8 +108,8 @@ const (
 // Start registers the node and starts its loops.
 func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	a := &Agent{
-		Config: cfg, queue: reconcile.New(cfg.Clock), stopped: make(chan struct{}, 1),
-		instances: map[string]*instance{}, ports: map[string]*ports{}, failures: map[string]int{},
+		Config: cfg, queue: reconcile.New(cfg.Clock), slow: reconcile.New(cfg.Clock), stopped: make(chan struct{}, 1),
+		instances: map[string]*instance{}, ports: map[string]*ports{}, copies: map[string]*copyState{}, failures: map[string]int{},
 	}
 	a.fabric.init()
 	a.view.init()
@@ -134,7 +140,10 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	a.spawn("hypervisor", func() { a.pumpHypervisor(loops, events) })
 	for i := range cfg.Workers {
-		a.spawn(fmt.Sprintf("worker-%d", i), func() { a.work(loops) })
+		a.spawn(fmt.Sprintf("worker-%d", i), func() { a.work(loops, a.queue) })
+	}
+	for i := range cfg.Transfers {
+		a.spawn(fmt.Sprintf("transfer-%d", i), func() { a.work(loops, a.slow) })
 	}
 	return a, nil
 }
@@ -228,10 +237,10 @@ func (a *Agent) pumpHypervisor(ctx context.Context, events driver.EventStream) {
 	}
 }
 
-// work handles due keys until ctx ends.
-func (a *Agent) work(ctx context.Context) {
+// work handles a queue's due keys until ctx ends.
+func (a *Agent) work(ctx context.Context, queue *reconcile.Queue) {
 	for {
-		key, err := a.queue.Next(ctx)
+		key, err := queue.Next(ctx)
 		if err != nil {
 			return
 		}
@@ -239,7 +248,7 @@ func (a *Agent) work(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		a.queue.Done(key, a.outcome(key, after, err))
+		queue.Done(key, a.outcome(key, after, err))
 	}
 }
 
@@ -279,6 +288,8 @@ func (a *Agent) reconcile(ctx context.Context, key string) (time.Duration, error
 		return a.reconcileInstance(ctx, id)
 	case keyFetch:
 		return never, a.fetch(ctx, id)
+	case keyCopy:
+		return never, a.copyDisks(ctx, id)
 	case keyNetwork:
 		return a.reconcileNetwork(ctx, id)
 	case keyConsole:

@@ -95,13 +95,11 @@ func (a *Agent) configDrive(ctx context.Context, i *spec.Instance) ([]byte, erro
 		c.SSHKeys = []string{i.SSHKey}
 	}
 	if i.UserDataSize > 0 {
-		data, err := record.Get[struct {
-			Data []byte `json:"data"`
-		}](ctx, a.Records, record.UserDataKey(i.UUID))
+		data, err := record.Bytes(ctx, a.Records, record.UserDataKey(i.UUID))
 		if err != nil {
 			return nil, fmt.Errorf("user data: %w", err)
 		}
-		c.UserData = data.Value.Data
+		c.UserData = data
 	}
 	for _, card := range cards {
 		c.Interfaces = append(c.Interfaces, configdrive.Interface{

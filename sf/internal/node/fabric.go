@@ -20,17 +20,17 @@ import (
 // fabricState is what the fabric is known to have. The fabric is one thing with
 // one key: whatever changes, all of it is wanted anew.
 type fabricState struct {
-	ports    map[string]bool  // applied, by interface UUID
-	networks map[string]bool  // applied, by UUID
-	left     map[string]bool  // networks that the last Apply left out
-	failed   map[string]error // in the last Apply, by network UUID
-	failures map[string]int   // of a network in a row
-	applied  bool             // at least once
+	ports    map[string]string // applied or, where that failed, perhaps still there: network by interface
+	networks map[string]bool   // applied, by UUID
+	left     map[string]bool   // networks that the last Apply left out
+	failed   map[string]error  // in the last Apply, by network UUID
+	failures map[string]int    // of a network in a row
+	applied  bool              // at least once
 	dhcp     map[string]*dhcpServer
 }
 
 func (f *fabricState) init() {
-	f.ports, f.networks = map[string]bool{}, map[string]bool{}
+	f.ports, f.networks = map[string]string{}, map[string]bool{}
 	f.failed, f.failures = map[string]error{}, map[string]int{}
 	f.dhcp = map[string]*dhcpServer{}
 }
@@ -39,10 +39,13 @@ func (f *fabricState) init() {
 func (f *fabricState) has(nics []spec.NICRef) (all, none bool) {
 	all, none = true, f.applied || len(nics) == 0
 	for _, n := range nics {
-		if f.ports[n.UUID] {
+		if f.ports[n.UUID] != "" {
 			none = false
 		} else {
 			all = false
+		}
+		if f.failed[n.Network] != nil {
+			none = false // nobody knows what is there
 		}
 	}
 	return all, none
@@ -95,7 +98,12 @@ func (a *Agent) applied(want *wantedFabric, failed map[string]error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f := &a.fabric
-	ports, networks := map[string]bool{}, map[string]bool{}
+	ports, networks := map[string]string{}, map[string]bool{}
+	for id, network := range f.ports {
+		if failed[network] != nil {
+			ports[id] = network
+		}
+	}
 	for _, n := range want.desired.Networks {
 		if failed[n.ID] != nil {
 			continue
@@ -105,8 +113,8 @@ func (a *Agent) applied(want *wantedFabric, failed map[string]error) {
 		}
 		networks[n.ID] = true
 		for _, p := range n.Ports {
-			ports[p.ID] = true
-			if !f.ports[p.ID] {
+			ports[p.ID] = n.ID
+			if f.ports[p.ID] == "" {
 				a.queue.Add(keyInstance + want.instance[p.ID])
 			}
 		}

@@ -12,14 +12,17 @@ import (
 )
 
 // fetchState is how far the images of an instance are. The fetch runs under a
-// key of its own, so that a download never keeps a deletion waiting.
+// key of its own and on workers of its own, so that a download never keeps
+// anything else waiting.
 type fetchState struct {
-	running  bool
+	running  bool // due, or under way
 	done     bool
 	images   []driver.Image // by index of disk; zero for a blank one
 	progress driver.Progress
-	err      error
-	failures int
+	failed   driver.Progress // when it failed last
+	err      error           // of the last try
+	next     time.Time       // when another is due
+	failures int             // in a row
 	cancel   context.CancelFunc
 }
 
@@ -36,31 +39,29 @@ func (a *Agent) waitForImages(ctx context.Context, i *spec.Instance) (time.Durat
 	m := a.of(i.UUID)
 	a.mu.Lock()
 	f := m.fetch
-	m.fetch.err = nil
-	if !f.running {
+	now := a.Clock.Now()
+	start := !f.running && !now.Before(f.next)
+	if start {
 		m.fetch.running = true
 	}
 	a.mu.Unlock()
 	switch {
-	case f.err != nil:
-		return a.retryFetch(ctx, i, f)
-	case !f.running:
-		a.queue.Add(keyFetch + i.UUID)
+	case f.err != nil && !f.running && (permanent(f.err) || a.gaveUp(i)):
+		return never, a.fail(ctx, i, f.err)
+	case start:
+		a.slow.Add(keyFetch + i.UUID)
 		return showAfter, nil
+	case !f.running:
+		wait := f.next.Sub(now)
+		return wait, a.trouble(ctx, i, "its image: "+f.err.Error(), wait, f.failures)
 	}
 	reason := "its image: " + cmpOr(f.progress.Stage, "starting")
-	return showAfter, a.wait(ctx, i, reason, 0, func(w *spec.Wait) {
-		w.Done, w.Total = f.progress.Done, f.progress.Total
-	})
-}
-
-func (a *Agent) retryFetch(ctx context.Context, i *spec.Instance, f fetchState) (time.Duration, error) {
-	if permanent(f.err) || a.gaveUp(i) {
-		return never, a.fail(ctx, i, f.err)
+	if f.err != nil {
+		reason += fmt.Sprintf(", try %d (before: %v)", f.failures+1, f.err)
 	}
-	next := reconcile.Backoff(f.failures)
-	a.queue.AddAfter(keyFetch+i.UUID, next)
-	return never, a.wait(ctx, i, "its image: "+f.err.Error(), next, func(w *spec.Wait) { w.Attempts = f.failures })
+	return showAfter, a.wait(ctx, i, reason, 0, func(w *spec.Wait) {
+		w.Done, w.Total, w.Attempts = f.progress.Done, f.progress.Total, f.failures
+	})
 }
 
 // fetch makes the images of an instance present. It runs to its end, or until
@@ -81,14 +82,20 @@ func (a *Agent) fetch(ctx context.Context, id string) error {
 	a.mu.Unlock()
 	images, err := a.fetchAll(ctx, i, m)
 	a.mu.Lock()
-	m.fetch.running, m.fetch.cancel = false, nil
-	if m.fetch.err = err; err != nil {
-		m.fetch.failures++
+	f := &m.fetch
+	f.running, f.cancel = false, nil
+	moved := f.progress.Done > f.failed.Done || f.progress.Stage != f.failed.Stage
+	if f.err = err; err != nil {
+		f.failures++
+		f.next, f.failed = a.Clock.Now().Add(reconcile.Backoff(f.failures)), f.progress
 	} else {
-		m.fetch.done, m.fetch.images, m.fetch.failures = true, images, 0
+		f.done, f.images, f.failures = true, images, 0
 	}
 	a.mu.Unlock()
 	a.queue.Add(keyInstance + id)
+	if err == nil || moved { // a download that gets on is not in trouble, however often it breaks
+		return a.report(ctx, i, func(s *spec.InstanceStatus) { s.Trouble = time.Time{} })
+	}
 	return nil
 }
 
@@ -136,25 +143,34 @@ func (a *Agent) failed(ctx context.Context, i *spec.Instance, step any, err erro
 		attempts = w.Attempts + 1
 	}
 	reason := fmt.Sprintf("another try to %s: %v", step, err)
-	report := a.wait(ctx, i, reason, reconcile.Backoff(attempts), func(w *spec.Wait) {
-		w.Attempts = attempts
-		if was := i.Status.Wait; was != nil && was.Attempts > 0 {
-			w.Since = was.Since // the same trouble, whatever its words
+	return 0, errors.Join(err, a.trouble(ctx, i, reason, reconcile.Backoff(attempts), attempts))
+}
+
+// trouble reports that something fails and is tried again: since its first
+// failure, whatever its words are now.
+func (a *Agent) trouble(ctx context.Context, i *spec.Instance, reason string, next time.Duration, attempts int) error {
+	now := a.Clock.Now()
+	w := &spec.Wait{Reason: reason, Since: now, Next: now.Add(next), Attempts: attempts}
+	return a.report(ctx, i, func(s *spec.InstanceStatus) {
+		if s.Trouble.IsZero() {
+			s.Trouble = now
 		}
+		if w.Since = s.Trouble; s.Wait != nil && s.Wait.Reason == reason && s.Wait.Attempts == attempts {
+			w.Next = s.Wait.Next
+		}
+		s.Wait = w
 	})
-	return 0, errors.Join(err, report)
 }
 
 // gaveUp reports whether an instance has been in trouble for too long.
 func (a *Agent) gaveUp(i *spec.Instance) bool {
-	w := i.Status.Wait
-	return w != nil && w.Attempts > 0 && a.Clock.Now().Sub(w.Since) > giveUpAfter
+	return !i.Status.Trouble.IsZero() && a.Clock.Now().Sub(i.Status.Trouble) > giveUpAfter
 }
 
 // fail ends an instance's creation in error.
 func (a *Agent) fail(ctx context.Context, i *spec.Instance, cause error) error {
 	err := a.report(ctx, i, func(s *spec.InstanceStatus) {
-		s.State, s.Error, s.Wait = spec.StateError, cause.Error(), nil
+		s.State, s.Error, s.Wait, s.Trouble = spec.StateError, cause.Error(), nil, time.Time{}
 	})
 	a.queue.Add(keyInstance + i.UUID) // a machine may be left to destroy
 	return err

@@ -199,8 +199,12 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 // settle reports what is so, and says when to look again without an event.
 func (a *Agent) settle(ctx context.Context, i *spec.Instance, h lifecycle.Host) (time.Duration, error) {
 	_, power, ended := lifecycle.Power(i.Power, i.Status, h.Machine.State)
+	opened := i.Status // opening is done once, however often the report is tried
+	if h.Machine.State.On() {
+		a.openPorts(ctx, i.UUID, &opened)
+	}
 	err := a.report(ctx, i, func(s *spec.InstanceStatus) {
-		s.State, s.Error, s.Wait = spec.StateCreated, "", nil
+		s.State, s.Error, s.Wait, s.Trouble = spec.StateCreated, "", nil, time.Time{}
 		s.Generation, s.Boot, s.Ended = i.Power.Generation, h.Machine.Boot, ""
 		if s.Power != power {
 			s.PowerBefore, s.Power, s.PowerSince = s.Power, power, a.Clock.Now()
@@ -209,7 +213,7 @@ func (a *Agent) settle(ctx context.Context, i *spec.Instance, h lifecycle.Host) 
 			s.Ended = cmpOr(h.Machine.Reason, i.Status.Ended, "the guest shut itself down")
 		}
 		if h.Machine.State.On() {
-			a.openPorts(ctx, i.UUID, s)
+			s.ConsolePort, s.VDIPort = opened.ConsolePort, opened.VDIPort
 		}
 		if h.Machine.State == driver.Stalled {
 			s.Wait = a.since(i, cmpOr(h.Machine.Reason, "room on the host's disk; the guest is stopped until then"))
@@ -266,6 +270,9 @@ func (a *Agent) report(ctx context.Context, i *spec.Instance, change func(*spec.
 // since makes a Wait that keeps its beginning while its reason stays the same.
 func (a *Agent) since(i *spec.Instance, reason string) *spec.Wait {
 	w := &spec.Wait{Reason: reason, Since: a.Clock.Now()}
+	if !i.Status.Trouble.IsZero() {
+		w.Since = i.Status.Trouble
+	}
 	if was := i.Status.Wait; was != nil && was.Reason == reason {
 		w.Since, w.Attempts = was.Since, was.Attempts
 	}

@@ -41,14 +41,17 @@ func (a *Agent) keepUp(ctx context.Context, m mirror, w store.Watcher) {
 				}
 				continue
 			}
-			failures = 0
 		}
 		b, err := w.Next(ctx)
 		if err != nil {
 			w.Close()
 			w = nil
+			if failures++; ctx.Err() == nil && a.Clock.Wait(ctx, reconcile.Backoff(failures), nil) != nil {
+				return
+			}
 			continue
 		}
+		failures = 0
 		for _, e := range b.Events {
 			m.change(e)
 		}

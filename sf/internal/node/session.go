@@ -84,6 +84,9 @@ func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 	s := a.session
 	a.mu.Unlock()
 	err := s.Renew(ctx)
+	if err == nil {
+		a.noteSeen(ctx)
+	}
 	if errors.Is(err, store.ErrSessionExpired) {
 		a.Logger.Warn("the node's session had expired; opening another", "node", a.Name)
 		if err = a.openSession(ctx); err == nil {
@@ -91,6 +94,25 @@ func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return a.SessionTTL / 3, err
+}
+
+// seenEvery is how often a node writes that it was there.
+const seenEvery = time.Minute
+
+// Seen is the record of when a node was there last, give or take a minute.
+type Seen struct {
+	At time.Time `json:"at"`
+}
+
+// noteSeen writes it, for those who look when the node is gone.
+func (a *Agent) noteSeen(ctx context.Context) {
+	now := a.Clock.Now()
+	if now.Sub(a.seen) < seenEvery {
+		return
+	}
+	if _, err := a.Records.Commit(ctx, a.Records.Begin().Put(record.NodeSeenKey(a.Name), Seen{now})); err == nil {
+		a.seen = now
+	}
 }
 
 // owns reports whether this node surely holds its session: without it the agent

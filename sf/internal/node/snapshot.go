@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
@@ -25,6 +26,9 @@ func (a *Agent) runSnapshot(ctx context.Context, i *spec.Instance, op *spec.Oper
 	o, err := record.Get[spec.Snapshot](ctx, a.Records, record.SnapshotKey(op.Snapshot))
 	if missing(err) || err == nil && o.Value.Deletion != nil {
 		a.endJob(ctx, op)
+		if !a.endCopy(op) {
+			return showAfter, nil
+		}
 		return a.endOperation(ctx, op, spec.OperationFailed, "the snapshot was deleted")
 	}
 	if err != nil {
@@ -51,7 +55,7 @@ func (a *Agent) runSnapshot(ctx context.Context, i *spec.Instance, op *spec.Oper
 	if m.State.On() {
 		ended, err = a.copyRunning(ctx, keep, &o.Value, op, resumed)
 	} else {
-		err = a.copyStopped(ctx, keep, i, &o.Value)
+		ended, err = a.copyStopped(ctx, op)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -96,22 +100,110 @@ func (a *Agent) copyRunning(ctx context.Context, keep driver.Snapshots, s *spec.
 	return false, h.Snapshot(ctx, s.Instance, s.UUID, targets)
 }
 
-// copyStopped copies the disks of a machine that is off.
-func (a *Agent) copyStopped(ctx context.Context, keep driver.Snapshots, i *spec.Instance, s *spec.Snapshot) error {
+// copyState is how far the copy of a stopped machine's disks is. It goes on under
+// a key of its own; an agent that finds none begins it anew.
+type copyState struct {
+	progress driver.Progress
+	ended    bool
+	err      error
+	cancel   context.CancelFunc // while it goes on
+}
+
+// copyStopped begins the copy of the disks of a machine that is off, or asks how
+// far it is.
+func (a *Agent) copyStopped(ctx context.Context, op *spec.Operation) (ended bool, err error) {
+	key := op.Instance + "/" + op.Snapshot
+	a.mu.Lock()
+	c := a.copies[key]
+	if c == nil {
+		c = &copyState{}
+		a.copies[key] = c
+		a.slow.Add(keyCopy + key)
+	}
+	now := *c
+	a.mu.Unlock()
+	if !now.ended {
+		return false, a.reportOperation(ctx, op, func(s *spec.OperationStatus) { s.Done, s.Total = now.progress.Done, now.progress.Total })
+	}
+	return true, now.err
+}
+
+// copyDisks copies the disks of a machine that is off, for the snapshot that the
+// key names behind the instance.
+func (a *Agent) copyDisks(ctx context.Context, key string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mu.Lock()
+	c := a.copies[key]
+	if c != nil {
+		c.cancel = cancel
+	}
+	a.mu.Unlock()
+	if c == nil {
+		return nil // it was given up
+	}
+	instance, snapshot, _ := strings.Cut(key, "/")
+	err := a.copyAll(ctx, instance, snapshot, func(p driver.Progress) {
+		a.mu.Lock()
+		c.progress = p
+		a.mu.Unlock()
+	})
+	a.mu.Lock()
+	c.ended, c.err, c.cancel = true, err, nil
+	a.mu.Unlock()
+	a.queue.Add(keyOps + instance)
+	return nil
+}
+
+func (a *Agent) copyAll(ctx context.Context, instance, snapshot string, report func(driver.Progress)) error {
+	keep, ok := a.Volumes.(driver.Snapshots)
+	if !ok {
+		return errNoSnapshots
+	}
+	i, err := a.load(ctx, instance)
+	if err != nil {
+		return err
+	}
+	s, err := record.Get[spec.Snapshot](ctx, a.Records, record.SnapshotKey(snapshot))
+	if err != nil {
+		return err
+	}
+	var before driver.Progress
 	for _, v := range i.Status.Volumes {
-		if !slices.Contains(s.Devices, v.Device) {
+		if !slices.Contains(s.Value.Devices, v.Device) {
 			continue
 		}
-		path, err := keep.SnapshotPath(ctx, s.UUID, v.Device)
+		path, err := keep.SnapshotPath(ctx, snapshot, v.Device)
 		if err != nil {
 			return err
 		}
+		var now driver.Progress
 		disk := driver.Disk{Device: v.Device, Path: v.Path, Format: v.Type, Bus: v.Bus}
-		if err := keep.CopyDisk(ctx, disk, path, nil); err != nil {
+		err = keep.CopyDisk(ctx, disk, path, func(p driver.Progress) {
+			now = p
+			report(driver.Progress{Stage: p.Stage, Done: before.Done + p.Done, Total: before.Total + p.Total})
+		})
+		if err != nil {
 			return err
 		}
+		before.Done, before.Total = before.Done+now.Done, before.Total+now.Total
 	}
 	return nil
+}
+
+// endCopy ends the copy of a stopped machine's disks, if there is one. It reports
+// whether none goes on any more.
+func (a *Agent) endCopy(op *spec.Operation) (ended bool) {
+	key := op.Instance + "/" + op.Snapshot
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.copies[key]
+	if c != nil && c.cancel != nil {
+		c.cancel()
+		return false
+	}
+	delete(a.copies, key)
+	return true
 }
 
 func (a *Agent) endJob(ctx context.Context, op *spec.Operation) {
@@ -125,6 +217,7 @@ func (a *Agent) endJob(ctx context.Context, op *spec.Operation) {
 // finishSnapshot makes the snapshot visible.
 func (a *Agent) finishSnapshot(ctx context.Context, keep driver.Snapshots, op *spec.Operation) (time.Duration, error) {
 	a.endJob(ctx, op)
+	a.endCopy(op)
 	files, err := keep.FinishSnapshot(ctx, op.Snapshot)
 	if err != nil {
 		return a.failSnapshot(ctx, op, err)
@@ -144,6 +237,9 @@ func (a *Agent) finishSnapshot(ctx context.Context, keep driver.Snapshots, op *s
 // failSnapshot gives a snapshot up and removes what there is of it.
 func (a *Agent) failSnapshot(ctx context.Context, op *spec.Operation, cause error) (time.Duration, error) {
 	a.endJob(ctx, op)
+	if !a.endCopy(op) {
+		return showAfter, nil // its end wakes us
+	}
 	if keep, ok := a.Volumes.(driver.Snapshots); ok {
 		if err := keep.RemoveSnapshot(ctx, op.Snapshot); err != nil {
 			return 0, err

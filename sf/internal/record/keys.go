@@ -37,8 +37,11 @@ func MemberKey(network, node string) string     { return MemberPrefix(network) +
 func MetadataKey(k spec.Kind, id string) string { return Root + "metadata/" + string(k) + "/" + id }
 func EventPrefix(k spec.Kind, id string) string { return Root + "event/" + string(k) + "/" + id + "/" }
 func IdempotencyKey(namespace string, k spec.Kind, key string) string {
-	return Root + "once/" + namespace + "/" + string(k) + "/" + key
+	return IdempotencyPrefix(namespace) + string(k) + "/" + key
 }
+
+// IdempotencyPrefix holds a namespace's idempotency keys.
+func IdempotencyPrefix(namespace string) string { return Root + "once/" + namespace + "/" }
 
 // WorkKey is an entry of a node's work list: it exists while the node has a part
 // in the object, and is written whenever the node should look at it again.
@@ -95,6 +98,9 @@ func RouterKey(network string) string { return MeshPrefix(network) + "router" }
 
 // EndKey exists once a network is to be deleted.
 func EndKey(network string) string { return MeshPrefix(network) + "end" }
+
+// NodeSeenKey is when a node's agent was last heard of, roughly.
+func NodeSeenKey(node string) string { return Root + "node-seen/" + node }
 
 // CordonKey exists while a node takes nothing new.
 func CordonKey(node string) string { return Root + "cordon/" + node }

@@ -26,16 +26,18 @@ type Client struct {
 
 	mu      sync.RWMutex
 	decoded map[string]decoded
+	size    int // of the decoded records' texts, bytes
 }
 
 type decoded struct {
 	revision store.Revision
 	value    any
+	size     int
 }
 
-// maxDecoded bounds the memory of decoded records. A record is decoded once per
-// revision however often it is read.
-const maxDecoded = 1 << 16
+// maxDecoded bounds the decoded records that are kept, by the bytes of their
+// texts. A record is decoded once per revision however often it is read.
+const maxDecoded = 32 << 20
 
 // New returns a Client over s. newID names transactions; it must never repeat.
 func New(s store.Store, newID func() string) *Client {
@@ -61,6 +63,12 @@ func Get[T any](ctx context.Context, c *Client, key string) (Object[T], error) {
 		return Object[T]{}, err
 	}
 	return decode[T](c, r)
+}
+
+// Bytes reads what PutBytes wrote.
+func Bytes(ctx context.Context, c *Client, key string) ([]byte, error) {
+	r, err := c.store.Get(ctx, key)
+	return r.Value, err
 }
 
 // List reads the records below a prefix, sorted by key, and the revision they
@@ -94,10 +102,12 @@ func decode[T any](c *Client, r store.Record) (Object[T], error) {
 		return o, fmt.Errorf("record: %s at revision %d is not readable: %w", r.Key, r.Revision, err)
 	}
 	c.mu.Lock()
-	if len(c.decoded) >= maxDecoded {
+	c.size += len(r.Value) - c.decoded[r.Key].size
+	if c.size > maxDecoded {
 		clear(c.decoded)
+		c.size = len(r.Value)
 	}
-	c.decoded[r.Key] = decoded{r.Revision, o.Value}
+	c.decoded[r.Key] = decoded{r.Revision, o.Value, len(r.Value)}
 	c.mu.Unlock()
 	return o, nil
 }

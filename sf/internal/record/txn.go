@@ -37,6 +37,13 @@ func (t *Txn) Create(key string, value any) *Txn {
 // Put writes a record whatever was there.
 func (t *Txn) Put(key string, value any) *Txn { return t.put(0, key, value, nil) }
 
+// PutBytes writes something large that is no record: it is stored as it is, and
+// read by Bytes.
+func (t *Txn) PutBytes(key string, value []byte) *Txn {
+	t.txn.Do = append(t.txn.Do, store.Put(key, value))
+	return t
+}
+
 // PutIn writes a record that vanishes with a session.
 func (t *Txn) PutIn(s store.SessionID, key string, value any) *Txn {
 	return t.put(s, key, value, nil)
