@@ -152,6 +152,31 @@ func TestGuessingIsSlow(t *testing.T) {
 	try("demo", "guess", 401, 0)
 }
 
+// TestGuessesTakeNoRoom guesses with names as long as a request can be: what is
+// kept of each guess has one size.
+func TestGuessesTakeNoRoom(t *testing.T) {
+	c := newConversation(t)
+	c.server.Sleep = func(context.Context, time.Duration) error { return nil }
+	for k := range 3 {
+		name := strings.Repeat("n", 1<<20) + fmt.Sprint(k)
+		if w := c.ask("-", "POST", "/auth", nil, fmt.Sprintf(`{"namespace": %q, "key": "guess"}`, name)); w.Code != 401 {
+			t.Errorf("%d", w.Code)
+		}
+	}
+	kept := 0
+	for _, half := range []map[string]failure{c.server.throttle.failures.young, c.server.throttle.failures.old} {
+		for who := range half {
+			kept++
+			if len(who) > 64 {
+				t.Errorf("%d bytes are kept of a guess", len(who))
+			}
+		}
+	}
+	if kept != 3 {
+		t.Errorf("%d guesses are remembered, want 3", kept)
+	}
+}
+
 // Nothing that is secret is in the log.
 func TestLogHasNoSecrets(t *testing.T) {
 	c := newConversation(t)
