@@ -49,12 +49,6 @@ func (l *lab) open() {
 	l.h = h
 }
 
-func (l *lab) reopen() {
-	l.Helper()
-	l.must(l.h.Close())
-	l.open()
-}
-
 func (l *lab) must(err error) {
 	l.Helper()
 	if err != nil {
@@ -77,24 +71,6 @@ func (l *lab) is(id string, want driver.State) driver.Status {
 		l.Fatalf("machine is %s (%s), want %s", s.State, s.Reason, want)
 	}
 	return s
-}
-
-// becomes waits for a state.
-func (l *lab) becomes(id string, want driver.State) driver.Status {
-	l.Helper()
-	events, err := l.h.Events(l.ctx)
-	l.must(err)
-	defer events.Close()
-	for {
-		s, err := l.h.Inspect(l.ctx, id)
-		l.must(err)
-		if s.State == want {
-			return s
-		}
-		if _, err := events.Next(l.ctx); err != nil {
-			l.Fatalf("waited in vain for %s; machine is %+v", want, s)
-		}
-	}
 }
 
 // eventually waits for what no event tells.

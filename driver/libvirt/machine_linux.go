@@ -28,13 +28,11 @@ type machine struct {
 
 	console *port
 
-	mu     sync.Mutex // of what follows; held for no longer than a write to disk
-	file   entry
-	filed  bool // file is on disk
-	busy   bool // an operation is starting it
-	seen   seen // by the last look
-	pid    int
-	theirs bool // the domain is another owner's
+	mu    sync.Mutex // of what follows; held for no longer than a write to disk
+	file  entry
+	filed bool // file is on disk
+	busy  bool // an operation is starting it
+	seen  seen // by the last look
 }
 
 func newMachine(h *Hypervisor, id string, e entry, filed bool) *machine {

@@ -59,7 +59,7 @@ func (c *netns) find(name string) (link, error) {
 		return link{}, fmt.Errorf("link %s: no answer", name)
 	}
 	data := msgs[0].Data
-	l := link{index: nlenc.Uint32(data[4:8]), up: nlenc.Uint32(data[8:12])&unix.IFF_UP != 0,
+	l := link{index: binary.NativeEndian.Uint32(data[4:8]), up: binary.NativeEndian.Uint32(data[8:12])&unix.IFF_UP != 0,
 		attrs: map[uint16][]byte{}, port: map[uint16][]byte{}}
 	ad, err := netlink.NewAttributeDecoder(data[unix.SizeofIfInfomsg:])
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *netns) move(name string, fd int) error {
 	if err != nil {
 		return err
 	}
-	return c.batch("move "+name, change(l.index, 0, attribute(unix.IFLA_NET_NS_FD, nlenc.Uint32Bytes(uint32(fd)))))
+	return c.batch("move "+name, change(l.index, 0, attribute(unix.IFLA_NET_NS_FD, binary.NativeEndian.AppendUint32(nil, uint32(fd)))))
 }
 
 // delete deletes a link; one that is gone is nil.
@@ -187,7 +187,7 @@ func (c *netns) forwarding(index uint32) ([][]byte, error) {
 	var entries [][]byte
 	for _, m := range msgs {
 		d := m.Data
-		if len(d) < unix.SizeofNdMsg || nlenc.Uint32(d[4:8]) != index || d[10]&unix.NTF_SELF != 0 ||
+		if len(d) < unix.SizeofNdMsg || binary.NativeEndian.Uint32(d[4:8]) != index || d[10]&unix.NTF_SELF != 0 ||
 			binary.NativeEndian.Uint16(d[8:10])&unix.NUD_NOARP == 0 {
 			continue
 		}
