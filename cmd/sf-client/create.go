@@ -29,7 +29,7 @@ func (a *app) instanceCreate() *cobra.Command {
 		Short: "Create an instance and wait until it runs",
 		Long: `Create an instance and wait until it runs.
 
-MEMORY is in MiB. Disks appear to the guest in the order given, all -d before all
+MEMORY is in MiB; a number below 256 is taken for GiB. Disks appear to the guest in the order given, all -d before all
 -D, and the first one boots; so do network interfaces.`,
 		Example: `  sf-client instance create vm1 1 1024 -d 8@cirros -n NETWORK_UUID
   sf-client instance create vm2 2 2048 -d 20@debian:12 -d 100 -n NETWORK_UUID@10.0.0.5 -i ~/.ssh/id_ed25519.pub

@@ -65,7 +65,7 @@ func TestGuest(t *testing.T) {
 	one, other := l.network(ctx, "one"), l.network(ctx, "other")
 	var ids [3]string
 	for i, want := range []spec.InstanceSpec{
-		l.spec("first", spec.InterfaceSpec{Network: one.UUID}),
+		l.spec("first", spec.InterfaceSpec{Network: one.UUID, Address: "10.0.0.7"}),
 		l.spec("second", spec.InterfaceSpec{Network: one.UUID, Address: "10.0.0.8"}),
 		l.spec("third", spec.InterfaceSpec{Network: other.UUID, Address: "10.0.0.9"}),
 	} {
