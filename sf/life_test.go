@@ -93,12 +93,12 @@ func TestDeleteDuringDownload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fetching := func(i *sf.Instance) (bool, error) {
-		return c.Host.Calls("Volumes.Fetch") > 0 && i.Status.Wait != nil, nil
-	}
-	if _, err := c.WaitInstance(sftest.Context(t), i.UUID, fetching); err != nil {
+	waits := func(i *sf.Instance) (bool, error) { return i.Status.Wait != nil, nil }
+	if _, err := c.WaitInstance(sftest.Context(t), i.UUID, waits); err != nil {
 		t.Fatal(err)
 	}
+	// Said before it is done: nothing in the instance changes when the download begins.
+	eventually(t, "the download begins", func() bool { return c.Host.Calls("Volumes.Fetch") > 0 })
 	deleteInstance(t, c, i.UUID)
 	c.ComeToRest(t)
 }
