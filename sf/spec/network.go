@@ -70,6 +70,7 @@ type InterfaceSpec struct {
 	Address string `json:"address,omitempty"` // IPv4; empty picks a free one
 	MAC     string `json:"mac,omitempty"`     // empty makes one
 	Model   string `json:"model,omitempty"`   // empty is virtio
+	Float   bool   `json:"float,omitempty"`   // give it an address of the floating network too
 }
 
 // Interface is a NIC of an instance.

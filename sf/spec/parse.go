@@ -61,7 +61,7 @@ func ParseInterface(s string) (InterfaceSpec, error) {
 }
 
 // ParseInterfaceSpec parses the detailed form of a network interface,
-// "network_uuid=…,address=…,macaddress=…,model=…".
+// "network_uuid=…,address=…,macaddress=…,model=…,float=true".
 func ParseInterfaceSpec(s string) (InterfaceSpec, error) {
 	var i InterfaceSpec
 	err := parsePairs("network", s, "", func(key, value string) error {
@@ -74,8 +74,14 @@ func ParseInterfaceSpec(s string) (InterfaceSpec, error) {
 			i.MAC = value
 		case "model":
 			i.Model = value
+		case "float":
+			on, err := strconv.ParseBool(value)
+			if err != nil {
+				return Errorf(ErrInvalid, "network %q: float is true or false, not %q", s, value)
+			}
+			i.Float = on
 		default:
-			return Errorf(ErrInvalid, "network %q: unknown key %q (known: network_uuid, address, macaddress, model)", s, key)
+			return Errorf(ErrInvalid, "network %q: unknown key %q (known: network_uuid, address, macaddress, model, float)", s, key)
 		}
 		return nil
 	})
