@@ -65,6 +65,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances, MinFreeDisk: cfg.Node.MinFreeDisk,
 		Workers: cfg.Node.Workers, Transfers: cfg.Node.Transfers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
 		DNS: cfg.DNS, Zone: cfg.Zone, DiskBus: cfg.DiskBus, Keep: cfg.DeletedFor,
+		SelfFence: cfg.Node.SelfFence, MTU: cfg.Node.MTU, Peers: cfg.Node.Peers,
 		Raw: cfg.Node.RawPorts, Intn: c.intn,
 		Clock: cfg.Clock, Go: cfg.Go, Logger: cfg.Logger,
 	})
@@ -82,6 +83,10 @@ func (c *Cloud) Close() error {
 	}
 	return c.agent.Close()
 }
+
+// Renewing reports whether this process's node reaches the store: the answer that
+// Peers of other nodes ask for.
+func (c *Cloud) Renewing() bool { return c.agent != nil && c.agent.Renewing() }
 
 // ID is a UUID made when the cloud was founded.
 func (c *Cloud) ID() string { return c.id }

@@ -51,6 +51,9 @@ type Config struct {
 // RawPorts says where instances' raw ports listen.
 type RawPorts = node.RawPorts
 
+// Peers asks the agents of other nodes whether they reach the store.
+type Peers = node.Peers
+
 // NodeConfig makes a process a node: a host that runs instances.
 type NodeConfig struct {
 	// Name of the node, unique in the cloud; empty is the host's name.
@@ -91,6 +94,16 @@ type NodeConfig struct {
 	// SessionTTL is how long the node counts as live after it was last heard of; 0
 	// is 15 s.
 	SessionTTL time.Duration
+	// SelfFence is how long after it lost its session, while others still have theirs,
+	// this node stops its machines, so that they may be started elsewhere
+	// (RecoverInstance). 0 never stops them: then somebody has to make sure.
+	SelfFence time.Duration
+	// MTU of the device that has Address, bytes; 0 is 1500.
+	MTU int
+	// Peers asks the agents of other nodes, so that an outage of the whole store does
+	// not stop routers; nil asks nobody, and a node of several that is without the
+	// store stops routing. Only a cloud of several nodes needs it.
+	Peers Peers
 	// Version of the software, shown in the node's record.
 	Version string
 }

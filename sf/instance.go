@@ -24,10 +24,15 @@ func (c *Cloud) Instance(ctx context.Context, id string) (*Instance, error) {
 	i := o.Value
 	i.Status = s.Value
 	i.Version = fmt.Sprintf("%d.%d", o.Revision, s.Revision)
-	if i.Deletion != nil && !i.Deletion.Gone() {
+	switch {
+	case i.Deletion == nil:
+		i.Status.Unreachable, err = c.unreachable(ctx, i.Node)
+	case i.Deletion.Forced:
+		i.Status.State = StateDeleted
+	case !i.Deletion.Gone():
 		i.Status.State = StateDeleting
 	}
-	return &i, nil
+	return &i, err
 }
 
 // DeleteInstance asks for an instance to be deleted, whatever it is doing; see
@@ -56,14 +61,20 @@ func (c *Cloud) SetPower(ctx context.Context, id string, want PowerState) (*Inst
 	if want != PowerOn && want != PowerOff && want != PowerPaused {
 		return nil, spec.Errorf(ErrInvalid, "power %q is not one of on, off, paused", want).About("instance", id)
 	}
+	return c.setPower(ctx, id, spec.Power{Want: want})
+}
+
+// setPower records a new wish.
+func (c *Cloud) setPower(ctx context.Context, id string, want spec.Power) (*Instance, error) {
 	now := c.cfg.Clock.Now()
 	_, err := record.Update(ctx, c.records, record.InstanceKey(id), func(i *spec.Instance, t *record.Txn) error {
 		if i.Deletion != nil {
 			return store.ErrNotFound
 		}
-		i.Power = spec.Power{Want: want, Generation: i.Power.Generation + 1}
+		want.Generation = i.Power.Generation + 1
+		i.Power = want
 		t.Put(record.WorkKey(i.Node, KindInstance, id), claims.Empty{})
-		return c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: id, Operation: "api", Phase: "power " + string(want)})
+		return c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: id, Operation: "api", Phase: "power " + string(want.Want)})
 	})
 	if err != nil {
 		return nil, notFound(err, KindInstance, id)

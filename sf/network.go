@@ -1,6 +1,7 @@
 package sf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,13 +52,13 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 		return nil, nil, err
 	}
 	now := c.cfg.Clock.Now()
-	node, err := c.routerNode(ctx)
+	node, mtu, err := c.routerNode(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	n := &Network{
 		UUID: c.newUUID(), Namespace: namespace, Created: now, NetworkSpec: want,
-		VNI: 1 + uint32(c.intn(1<<24-1)), RouterMAC: c.newMAC(), Node: node,
+		VNI: 1 + uint32(c.intn(1<<24-1)), RouterMAC: c.newMAC(), Bytes: mtu - 50, Node: node,
 	}
 	router := spec.Router{Node: node, Since: now}
 	n.Status = spec.NetworkStatus{State: StateInitial, Since: now}
@@ -86,23 +87,30 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 	return n, t, err
 }
 
-// routerNode chooses the node that routes a new network: the live one with most
-// room.
-func (c *Cloud) routerNode(ctx context.Context) (string, error) {
+// routerNode chooses the node that routes a new network, any that is live, and says
+// how large a frame of the underlay is on all nodes.
+func (c *Cloud) routerNode(ctx context.Context) (name string, mtu int, err error) {
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	var live []string
+	var live, open []string
 	for _, n := range nodes {
-		if n.Live {
-			live = append(live, n.Name)
+		carries := cmp.Or(n.MTU, 1500)
+		if mtu = min(carries, cmp.Or(mtu, carries)); !n.Live {
+			continue
+		}
+		if live = append(live, n.Name); !n.Cordoned {
+			open = append(open, n.Name)
 		}
 	}
-	if len(live) == 0 {
-		return "", spec.Errorf(ErrNoCapacity, "insufficient capacity: no node is running that could route the network")
+	switch {
+	case len(open) > 0:
+		live = open
+	case len(live) == 0:
+		return "", 0, spec.Errorf(ErrNoCapacity, "insufficient capacity: no node is running that could route the network")
 	}
-	return live[c.intn(len(live))], nil
+	return live[c.intn(len(live))], mtu, nil
 }
 
 // Network returns one network, a deleted one too while its record is kept.

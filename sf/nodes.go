@@ -43,6 +43,14 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	for _, o := range notes {
 		seen[record.Base(o.Key)] = o.Value.At
 	}
+	losses, _, _, err := record.List[claims.Lost](ctx, c.records, record.NodeLostKey(""), store.Page{})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	lost := map[string]time.Time{}
+	for _, o := range losses {
+		lost[record.Base(o.Key)] = o.Value.At
+	}
 	ledgers := map[string]record.Object[spec.Capacity]{}
 	for _, u := range used {
 		ledgers[record.Base(u.Key)] = u
@@ -57,9 +65,31 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 		case seen[n.Name].After(n.Started):
 			n.Seen = seen[n.Name]
 		}
+		if !n.Live {
+			n.Lost = lost[n.Name]
+		}
 		nodes[i] = &n
 	}
 	return nodes, nil
+}
+
+// unreachable says since when a node has been away; the zero time while it is there.
+func (c *Cloud) unreachable(ctx context.Context, name string) (since time.Time, err error) {
+	_, err = c.cfg.Store.Get(ctx, record.NodeLiveKey(name))
+	if !errors.Is(err, store.ErrNotFound) {
+		return since, storeError(err)
+	}
+	if lost, err := record.Get[claims.Lost](ctx, c.records, record.NodeLostKey(name)); err == nil {
+		return lost.Value.At, nil
+	}
+	seen, err := record.Get[node.Seen](ctx, c.records, record.NodeSeenKey(name))
+	switch {
+	case err == nil:
+		return seen.Value.At, nil
+	case errors.Is(err, store.ErrNotFound):
+		return c.cfg.Clock.Now(), nil // it was removed, or had no time to leave a trace
+	}
+	return since, storeError(err)
 }
 
 // names returns the names of the records below a prefix.

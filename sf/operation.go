@@ -55,7 +55,7 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 		now := c.cfg.Clock.Now()
 		op = &Operation{
 			ID:       fmt.Sprintf("%016x-%.8s", now.UnixNano(), c.newUUID()),
-			Instance: id, Namespace: i.Namespace, Kind: kind, Created: now, Deadline: now.Add(rebootDeadline),
+			Instance: id, Namespace: i.Namespace, Kind: kind, Node: i.Node, Created: now, Deadline: now.Add(rebootDeadline),
 			Status: spec.OperationStatus{State: spec.OperationPending, Since: now},
 		}
 		t := c.records.Begin()

@@ -25,8 +25,10 @@ func InstanceCreated(i *Instance) (bool, error) {
 	return false, nil
 }
 
-// InstanceGone waits for an instance's deletion to be complete.
-func InstanceGone(i *Instance) (bool, error) { return i.Deletion.Gone(), nil }
+// InstanceGone waits for an instance's deletion to be complete, or forced.
+func InstanceGone(i *Instance) (bool, error) {
+	return i.Deletion.Gone() || i.Deletion != nil && i.Deletion.Forced, nil
+}
 
 // PowerSettled waits for the wish of generation (of the Instance that SetPower
 // returned) to be answered.

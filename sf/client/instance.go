@@ -32,6 +32,7 @@ type newNIC struct {
 	Address *string `json:"address"`
 	MAC     *string `json:"macaddress"`
 	Model   *string `json:"model"`
+	Float   bool    `json:"float,omitempty"`
 }
 
 type newDisk struct {
@@ -59,7 +60,7 @@ func arguments(namespace string, s *spec.InstanceSpec) *newInstance {
 		UserData: orNull(base64.StdEncoding.EncodeToString(s.UserData)), PlacedOn: s.PlacedOn, UEFI: s.UEFI, Metadata: s.Metadata,
 	}
 	for _, n := range s.Interfaces {
-		a.Network = append(a.Network, newNIC{n.Network, orNull(n.Address), orNull(n.MAC), orNull(n.Model)})
+		a.Network = append(a.Network, newNIC{n.Network, orNull(n.Address), orNull(n.MAC), orNull(n.Model), n.Float})
 	}
 	for _, d := range s.Disks {
 		a.Disk = append(a.Disk, newDisk{d.SizeGB, orNull(d.Base), orNull(d.Bus), orNull(d.Type)})

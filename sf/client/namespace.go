@@ -92,10 +92,3 @@ func (c *Client) Events(ctx context.Context, kind spec.Kind, id string) ([]*spec
 	err := c.get(ctx, "/"+string(kind)+"s"+pathOf(id, "events"), &list)
 	return each(list, (*eventRecord).event), err
 }
-
-// Nodes returns the nodes of the cloud. Only system may ask.
-func (c *Client) Nodes(ctx context.Context) ([]*spec.Node, error) {
-	var list []nodeRecord
-	err := c.get(ctx, "/nodes", &list)
-	return each(list, (*nodeRecord).node), err
-}

@@ -91,3 +91,15 @@ func (c *Client) Interface(ctx context.Context, id string) (*spec.Interface, err
 	err := c.get(ctx, pathOf("interfaces", id), &r)
 	return r.nic(), err
 }
+
+// Float gives an interface an address of the floating network, see its Floating.
+// ErrConflict where it has one, ErrInvalid where its network has no NAT,
+// ErrNoCapacity where the floating network is full.
+func (c *Client) Float(ctx context.Context, id string) error {
+	return c.do(ctx, call{method: http.MethodPost, path: pathOf("interfaces", id, "float")})
+}
+
+// Defloat takes an interface's floating address back. ErrConflict where it has none.
+func (c *Client) Defloat(ctx context.Context, id string) error {
+	return c.do(ctx, call{method: http.MethodPost, path: pathOf("interfaces", id, "defloat")})
+}

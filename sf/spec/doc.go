@@ -102,11 +102,15 @@ type Node struct {
 	MemoryMiB int `json:"memory_mib"` // of the host
 	DiskGB    int `json:"disk_gb"`    // for volumes, GiB
 
+	MTU       int           `json:"mtu,omitempty"`        // of the device that has Address; 0 where unknown
+	SelfFence time.Duration `json:"self_fence,omitempty"` // so long after it lost its session, the node stops its machines; 0 never
+
 	Limits   Capacity  `json:"limits"` // what instances may claim in all
 	Used     Capacity  `json:"-"`      // what they claim
 	Live     bool      `json:"-"`      // its agent holds its session
 	Cordoned bool      `json:"-"`      // it takes nothing new
 	Seen     time.Time `json:"-"`      // now where Live, else when its agent was heard of last, give or take a minute
+	Lost     time.Time `json:"-"`      // since when it surely has held no session; zero while Live
 }
 
 // Capacity is an amount of what a node has to give.

@@ -52,6 +52,9 @@ const (
 type Power struct {
 	Want       PowerState `json:"want"`
 	Generation int64      `json:"generation"`
+	// Ask is until when the guest is asked to shut itself down before PowerOff is
+	// like pulling the plug; zero asks nobody.
+	Ask time.Time `json:"ask,omitzero"`
 }
 
 // Instance is a virtual machine.
@@ -103,6 +106,10 @@ type InstanceStatus struct {
 	ConsolePort int           `json:"console_port,omitempty"` // raw TCP ports on the node, where it opens them; 0 if not
 	VDIPort     int           `json:"vdi_port,omitempty"`
 	Volumes     []VolumeState `json:"volumes,omitempty"`
+
+	// Unreachable is since when the instance's node has been away, give or take a
+	// minute; zero while it is there. What is said above is as the node left it.
+	Unreachable time.Time `json:"-"`
 }
 
 // VolumeState is a block device that was made for an instance.

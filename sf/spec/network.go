@@ -24,6 +24,7 @@ type Network struct {
 	NetworkSpec
 	VNI       uint32     `json:"vni"` // VXLAN network identifier, 1 to 2^24-1
 	RouterMAC string     `json:"router_mac"`
+	Bytes     int        `json:"mtu,omitempty"`    // see MTU
 	Gateway   netip.Addr `json:"gateway,omitzero"` // its own address in the floating network, where NAT
 	Deletion  *Deletion  `json:"deletion,omitempty"`
 
@@ -36,6 +37,15 @@ type Network struct {
 func (n *Network) Prefix() netip.Prefix {
 	p, _ := netip.ParsePrefix(n.Netblock)
 	return p
+}
+
+// MTU is what the network's frames may carry, bytes: what the underlay carried when
+// the network was created, less the 50 of VXLAN.
+func (n *Network) MTU() int {
+	if n.Bytes == 0 {
+		return 1500 - 50
+	}
+	return n.Bytes
 }
 
 // Router is the address of the network's router, the first of its block.
@@ -58,7 +68,8 @@ type NetworkStatus struct {
 // Deletion marks an object that is to go.
 type Deletion struct {
 	Requested time.Time `json:"requested"`
-	Done      time.Time `json:"done,omitzero"` // finalized: nothing of it is left but this record
+	Done      time.Time `json:"done,omitzero"`    // finalized: nothing of it is left but this record
+	Forced    bool      `json:"forced,omitempty"` // not to be waited for: its node is away, and does its part when it returns
 }
 
 // Gone reports whether a deletion is complete.

@@ -42,6 +42,7 @@ type Operation struct {
 	Instance  string        `json:"instance"`
 	Namespace string        `json:"namespace"`
 	Kind      OperationKind `json:"kind"`
+	Node      string        `json:"node"`               // where the instance was
 	Snapshot  string        `json:"snapshot,omitempty"` // UUID of the snapshot to be made
 	Created   time.Time     `json:"created"`
 	Deadline  time.Time     `json:"deadline"` // it fails where it has not ended by then

@@ -42,6 +42,21 @@ type Placed struct {
 	Node string `json:"node"`
 }
 
+// Lost is the record of a node that is gone.
+type Lost struct {
+	At time.Time `json:"at"` // it surely had no session any more
+}
+
+// Lose records that a node is gone, unless that is recorded or it is there.
+func Lose(ctx context.Context, c *record.Client, node string, now time.Time) error {
+	t := c.Begin().If(store.Absent(record.NodeLiveKey(node)), store.Exists(record.NodeKey(node)))
+	_, err := c.Commit(ctx, t.Create(record.NodeLostKey(node), Lost{now}))
+	if errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
 // Empty is the record of a key whose existence says it all.
 type Empty struct{}
 
@@ -177,6 +192,12 @@ func Forget(ctx context.Context, c *record.Client, kind spec.Kind, id string) er
 	}
 	_, err := c.Commit(ctx, t)
 	return err
+}
+
+// ForgetSnapshot adds to t that nothing is known of a snapshot any more.
+func ForgetSnapshot(t *record.Txn, s spec.Snapshot) *record.Txn {
+	return t.Delete(record.SnapshotKey(s.UUID), record.SnapshotStatusKey(s.UUID),
+		record.SnapshotIndexKey(s.Instance, s.Created, s.UUID), record.LivePrefix(spec.KindSnapshot, s.Namespace)+s.UUID)
 }
 
 // ForgetAddress removes a claim that has rested, unless it is in use again.

@@ -44,6 +44,9 @@ type Config struct {
 	Workers    int
 	Transfers  int
 	SessionTTL time.Duration
+	SelfFence  time.Duration // 0: never
+	MTU        int           // of the underlay; 0 where unknown
+	Peers      Peers         // nil: they cannot be asked
 	Version    string
 	DNS        []netip.Addr
 	Zone       string
@@ -71,6 +74,8 @@ type Agent struct {
 
 	mu        sync.Mutex
 	session   store.Session
+	held      time.Time            // since when there is a session
+	renewed   time.Time            // last
 	instances map[string]*instance // what is known beyond the records, by UUID
 	view      view
 	fabric    fabricState
@@ -103,6 +108,8 @@ const (
 	keyResync   = "resync"
 	keyJanitor  = "janitor"
 	keyTend     = "tend"
+	keyRouters  = "routers"
+	keyLost     = "lost/"
 )
 
 // Start registers the node and starts its loops.
@@ -281,6 +288,8 @@ func (a *Agent) reconcile(ctx context.Context, key string) (time.Duration, error
 		return a.janitor(ctx)
 	case keyTend:
 		return a.tend(ctx)
+	case keyRouters:
+		return a.reconcileRouters(ctx)
 	}
 	kind, id, _ := strings.Cut(key, "/")
 	switch kind + "/" {
@@ -298,6 +307,8 @@ func (a *Agent) reconcile(ctx context.Context, key string) (time.Duration, error
 		return a.runOperations(ctx, id)
 	case keySnapshot:
 		return a.reconcileSnapshot(ctx, id)
+	case keyLost:
+		return a.reportLost(ctx, id)
 	}
 	a.Logger.Error("unknown key in the work list", "node", a.Name, "key", key)
 	return never, nil

@@ -13,9 +13,6 @@ import (
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
-// mtu is what guests are told: the usual underlay's 1500 less VXLAN's 50.
-const mtu = 1450
-
 // card is an interface with its network.
 type card struct {
 	nic spec.Interface
@@ -105,7 +102,7 @@ func (a *Agent) configDrive(ctx context.Context, i *spec.Instance) ([]byte, erro
 		c.Interfaces = append(c.Interfaces, configdrive.Interface{
 			UUID: card.nic.UUID, Network: card.net.UUID, MAC: card.nic.MAC,
 			Addr:    netip.PrefixFrom(card.nic.Address, card.net.Prefix().Bits()),
-			Gateway: card.net.Router(), DefaultRoute: card.net.NAT, MTU: mtu,
+			Gateway: card.net.Router(), DefaultRoute: card.net.NAT, MTU: card.net.MTU(),
 		})
 	}
 	drive, err := configdrive.Build(c)
@@ -147,7 +144,7 @@ func (a *Agent) define(ctx context.Context, i *spec.Instance) (time.Duration, er
 		if err != nil {
 			return 0, err
 		}
-		s.NICs = append(s.NICs, driver.NIC{Tap: at.Tap, NetNS: at.NetNS, MAC: mac, Model: card.nic.Model, MTU: mtu})
+		s.NICs = append(s.NICs, driver.NIC{Tap: at.Tap, NetNS: at.NetNS, MAC: mac, Model: card.nic.Model, MTU: card.net.MTU()})
 	}
 	if err := a.Hypervisor.Create(ctx, s); err != nil {
 		return 0, fmt.Errorf("machine: %w", err)

@@ -179,7 +179,7 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 	}
 	w.desired.Outside = netfab.Outside{Prefix: a.view.outside, Uplink: a.Uplink}
 	if a.Address.IsValid() {
-		w.desired.Underlay.Addr = a.Address
+		w.desired.Underlay = netfab.Underlay{Addr: a.Address, MTU: a.MTU}
 	}
 	for _, id := range sorted(slices.Collect(maps.Keys(a.view.networks))) {
 		n := a.view.networks[id]
@@ -210,7 +210,7 @@ func (a *Agent) hasPart(n *networkView) bool {
 // want adds one network.
 func (a *Agent) want(w *wantedFabric, n *networkView) error {
 	d := netfab.Network{
-		ID: n.UUID, VNI: n.VNI, Prefix: n.Prefix(), MTU: mtu,
+		ID: n.UUID, VNI: n.VNI, Prefix: n.Prefix(), MTU: n.MTU(),
 		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC},
 	}
 	if n.NAT && n.router.Node == a.Name {

@@ -62,7 +62,7 @@ func (a *Agent) reconcileInstance(ctx context.Context, id string) (time.Duration
 			return 0, err
 		}
 		if i.Node != a.Name {
-			return never, nil
+			return never, a.vacate(ctx, i)
 		}
 		host, err := a.observe(ctx, i)
 		if err != nil {
@@ -78,6 +78,29 @@ func (a *Agent) reconcileInstance(ctx context.Context, id string) (time.Duration
 		}
 	}
 	return 0, fmt.Errorf("instance %s: no rest after %d steps", id, stepLimit)
+}
+
+// vacate removes what is here of an instance that was started again elsewhere.
+func (a *Agent) vacate(ctx context.Context, i *spec.Instance) error {
+	work, err := record.Get[claims.Empty](ctx, a.Records, record.WorkKey(a.Name, spec.KindInstance, i.UUID))
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	a.closePorts(i.UUID)
+	if err := a.Hypervisor.Destroy(ctx, i.UUID); err != nil {
+		return fmt.Errorf("destroy the stale machine of instance %s: %w", i.UUID, err)
+	}
+	if err := a.remove(ctx, i.UUID); err != nil {
+		return err
+	}
+	a.forget(i.UUID)
+	// An instance that came back here meanwhile wrote the entry again.
+	t := a.Records.Begin().If(store.RevisionIs(work.Key, work.Revision)).Delete(work.Key)
+	if _, err = a.Records.Commit(ctx, t); errors.Is(err, store.ErrConflict) {
+		a.queue.Add(keyInstance + i.UUID)
+		return nil
+	}
+	return err
 }
 
 // again is the answer of a step after which another is to be decided.
@@ -136,7 +159,7 @@ func (a *Agent) execute(ctx context.Context, i *spec.Instance, h lifecycle.Host,
 	case lifecycle.Pause, lifecycle.Resume:
 		return again, a.pause(ctx, id, step == lifecycle.Pause)
 	case lifecycle.Stop:
-		return again, a.Hypervisor.Stop(ctx, id, driver.Force)
+		return a.stop(ctx, i)
 	case lifecycle.Settle:
 		return a.settle(ctx, i, h)
 	case lifecycle.Destroy:
@@ -170,6 +193,22 @@ func (a *Agent) start(ctx context.Context, i *spec.Instance) (time.Duration, err
 		return 0, fmt.Errorf("start: %w", err)
 	}
 	return again, nil
+}
+
+// askAgain is how often a guest is asked to shut itself down.
+const askAgain = 5 * time.Second
+
+// stop pulls the plug, where that is wanted after asking the guest for a while.
+func (a *Agent) stop(ctx context.Context, i *spec.Instance) (time.Duration, error) {
+	left := i.Power.Ask.Sub(a.Clock.Now())
+	if left <= 0 {
+		return again, a.Hypervisor.Stop(ctx, i.UUID, driver.Force)
+	}
+	if err := a.Hypervisor.Stop(ctx, i.UUID, driver.Graceful); err != nil {
+		return 0, err
+	}
+	next := min(left, askAgain)
+	return next, a.wait(ctx, i, "the guest to shut itself down", next, nil)
 }
 
 func (a *Agent) pause(ctx context.Context, id string, pause bool) error {

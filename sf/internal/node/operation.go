@@ -51,6 +51,8 @@ func (a *Agent) runOperation(ctx context.Context, op *spec.Operation) (time.Dura
 	case i.Deletion != nil:
 		a.queue.Add(keyInstance + op.Instance) // its deletion waits for this
 		return a.giveUp(ctx, op, errInstanceDeleted)
+	case op.Node != "" && op.Node != a.Name:
+		return a.giveUp(ctx, op, errMoved)
 	case !a.Clock.Now().Before(op.Deadline):
 		return a.giveUp(ctx, op, errDeadline)
 	}
@@ -72,6 +74,7 @@ func (a *Agent) runOperation(ctx context.Context, op *spec.Operation) (time.Dura
 // Why operations are given up.
 var (
 	errInstanceDeleted = errors.New("the instance was deleted")
+	errMoved           = errors.New("the instance was started again on another node")
 	errDeadline        = errors.New("it did not end by its deadline")
 )
 

@@ -25,6 +25,7 @@ func (a *Agent) register(ctx context.Context) error {
 		Name: a.Name, Version: a.Version, Started: a.Clock.Now(),
 		Driver: info.Driver, Accel: info.Accel, Notes: info.Notes,
 		Buses: info.Buses, NICModels: info.NICModels, VideoModels: info.VideoModels, UEFI: info.UEFI,
+		MTU: a.MTU, SelfFence: a.SelfFence,
 		CPUs: info.CPUs, MemoryMiB: info.MemoryMiB, DiskGB: int(space.Total >> 30),
 	}
 	if a.Address.IsValid() {
@@ -68,32 +69,57 @@ func (a *Agent) openSession(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
-	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), live{a.Clock.Now()})
+	now := a.Clock.Now()
+	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), live{now}).Delete(record.NodeLostKey(a.Name))
 	if _, err := a.Records.Commit(ctx, t); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
 	a.mu.Lock()
-	a.session = s
+	a.session, a.held, a.renewed = s, now, now
 	a.mu.Unlock()
 	return nil
 }
 
-// reconcileSession renews the session, or opens another where it was lost.
+// reconcileSession renews the session, or opens another where it was lost, and
+// sees to what may go on without one.
 func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 	a.mu.Lock()
 	s := a.session
 	a.mu.Unlock()
 	err := s.Renew(ctx)
-	if err == nil {
-		a.noteSeen(ctx)
-	}
 	if errors.Is(err, store.ErrSessionExpired) {
 		a.Logger.Warn("the node's session had expired; opening another", "node", a.Name)
-		if err = a.openSession(ctx); err == nil {
-			a.queue.Add(keyResync)
-		}
+		err = a.returnToCloud(ctx)
 	}
-	return a.SessionTTL / 3, err
+	if err == nil {
+		a.mu.Lock()
+		a.renewed = a.Clock.Now()
+		a.mu.Unlock()
+		a.noteSeen(ctx)
+	} else {
+		a.Logger.Warn("the session is not renewed", "node", a.Name, "error", err)
+	}
+	a.guard(ctx)
+	if err != nil {
+		return a.SessionTTL / 6, nil
+	}
+	return a.SessionTTL / 3, nil
+}
+
+// returnToCloud opens a session after the node was without one. Meanwhile others
+// may have taken over what ran here: what is stale is gone before the node counts
+// as live again.
+func (a *Agent) returnToCloud(ctx context.Context) error {
+	if err := a.reap(ctx); err != nil {
+		return fmt.Errorf("clear the host of what is not its own any more: %w", err)
+	}
+	if err := a.register(ctx); err != nil { // the record too: the node may have been removed
+		return err
+	}
+	a.queue.Add(keyResync)
+	a.queue.Add(keyRouters)
+	a.queue.Add(keyFabric)
+	return nil
 }
 
 // seenEvery is how often a node writes that it was there.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 )
@@ -293,9 +294,7 @@ func (a *Agent) reconcileSnapshot(ctx context.Context, id string) (time.Duration
 			return 0, err
 		}
 	}
-	t := a.Records.Begin().Delete(o.Key, record.SnapshotStatusKey(id), work,
-		record.SnapshotIndexKey(s.Instance, s.Created, id), record.LivePrefix(spec.KindSnapshot, s.Namespace)+id)
-	_, err = a.Records.Commit(ctx, t)
+	_, err = a.Records.Commit(ctx, claims.ForgetSnapshot(a.Records.Begin(), s).Delete(work))
 	return never, err
 }
 

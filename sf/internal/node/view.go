@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -18,6 +21,7 @@ type view struct {
 	outside  netip.Prefix            // the floating block; not valid until read
 	nodes    map[string]netip.Addr   // addresses on the underlay, by name
 	live     map[string]bool         // nodes
+	gone     map[string]time.Time    // since when others are not
 	work     map[string]bool         // networks on the work list
 	networks map[string]*networkView // those of work that are followed
 }
@@ -32,7 +36,7 @@ type networkView struct {
 }
 
 func (v *view) init() {
-	v.nodes, v.live = map[string]netip.Addr{}, map[string]bool{}
+	v.nodes, v.live, v.gone = map[string]netip.Addr{}, map[string]bool{}, map[string]time.Time{}
 	v.work, v.networks = map[string]bool{}, map[string]*networkView{}
 }
 
@@ -47,7 +51,7 @@ func (a *Agent) nodesMirror() mirror {
 		addr, _ := netip.ParseAddr(n.Address) // a node without has no part in the mesh
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if a.view.nodes[n.Name] != addr {
+		if was, known := a.view.nodes[n.Name]; !known || was != addr {
 			a.view.nodes[n.Name] = addr
 			a.queue.Add(keyFabric)
 		}
@@ -55,20 +59,39 @@ func (a *Agent) nodesMirror() mirror {
 	return mirror{
 		prefix: record.NodePrefix,
 		reset: func(all []store.Record) {
+			a.mu.Lock()
+			clear(a.view.nodes)
+			a.mu.Unlock()
 			for _, r := range all {
 				note(r)
 			}
+			a.queue.Add(keyFabric)
 		},
 		change: func(e store.Event) {
 			if !e.Deleted {
 				note(e.Record)
+				return
 			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			delete(a.view.nodes, record.Base(e.Key))
+			delete(a.view.gone, record.Base(e.Key))
 		},
 	}
 }
 
 // liveMirror follows which nodes live.
 func (a *Agent) liveMirror() mirror {
+	note := func(name string, live bool) {
+		a.noteGone(name, live)
+		if live {
+			a.view.live[name] = true
+			return
+		}
+		delete(a.view.live, name)
+		a.queue.Add(keyLost + name)
+		a.queue.Add(keyRouters)
+	}
 	return mirror{
 		prefix: record.NodeLivePrefix,
 		reset: func(all []store.Record) {
@@ -76,17 +99,18 @@ func (a *Agent) liveMirror() mirror {
 			defer a.mu.Unlock()
 			clear(a.view.live)
 			for _, r := range all {
-				a.view.live[record.Base(r.Key)] = true
+				note(record.Base(r.Key), true)
+			}
+			for _, name := range sorted(slices.Collect(maps.Keys(a.view.nodes))) {
+				if !a.view.live[name] {
+					note(name, false)
+				}
 			}
 		},
 		change: func(e store.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			if e.Deleted {
-				delete(a.view.live, record.Base(e.Key))
-			} else {
-				a.view.live[record.Base(e.Key)] = true
-			}
+			note(record.Base(e.Key), !e.Deleted)
 		},
 	}
 }
@@ -179,6 +203,12 @@ func (a *Agent) followNetwork(ctx context.Context, id string) error {
 		a.mu.Unlock()
 		return nil
 	}
+	wake := func() {
+		a.queue.Add(keyFabric)
+		if !a.view.live[n.router.Node] {
+			a.queue.Add(keyRouters) // this node may be an heir now
+		}
+	}
 	m := mirror{
 		prefix: record.MeshPrefix(id),
 		reset: func(all []store.Record) {
@@ -189,13 +219,13 @@ func (a *Agent) followNetwork(ctx context.Context, id string) error {
 			for _, r := range all {
 				a.noteMesh(n, store.Event{Record: r})
 			}
-			a.queue.Add(keyFabric)
+			wake()
 		},
 		change: func(e store.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.noteMesh(n, e)
-			a.queue.Add(keyFabric)
+			wake()
 		},
 	}
 	w, err := a.open(ctx, m)

@@ -102,6 +102,9 @@ func EndKey(network string) string { return MeshPrefix(network) + "end" }
 // NodeSeenKey is when a node's agent was last heard of, roughly.
 func NodeSeenKey(node string) string { return Root + "node-seen/" + node }
 
+// NodeLostKey exists while a node's agent is gone, and says since when.
+func NodeLostKey(node string) string { return Root + "node-lost/" + node }
+
 // CordonKey exists while a node takes nothing new.
 func CordonKey(node string) string { return Root + "cordon/" + node }
 

@@ -1,0 +1,147 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/record"
+	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
+)
+
+// stepAside is how much longer each node waits than the one that comes before it
+// in the order of succession.
+const stepAside = time.Second
+
+// Succession orders nodes by who takes over what: by the hash of both, so that the
+// heirs of one node are spread over all others, and all nodes agree without a word.
+func Succession(what string, nodes []string) []string {
+	hash := func(node string) uint64 {
+		h := fnv.New64a()
+		h.Write([]byte(what + "/" + node))
+		return h.Sum64()
+	}
+	slices.SortFunc(nodes, func(a, b string) int {
+		return cmp.Or(cmp.Compare(hash(a), hash(b)), cmp.Compare(a, b))
+	})
+	return nodes
+}
+
+// noteGone notes since when nodes are gone; a.mu is held.
+func (a *Agent) noteGone(name string, live bool) {
+	switch _, known := a.view.gone[name]; {
+	case live:
+		delete(a.view.gone, name)
+	case !known:
+		a.view.gone[name] = a.Clock.Now()
+	}
+}
+
+// turn says in how long it is this node's turn to take over a network's router;
+// ok is false where it is not to; a.mu is held.
+//
+// Heirs are the nodes that have guests on the network: they know it already, and
+// with none nobody needs the router. A node that got its session only just now
+// waits: until it had one, others may have gone on without (see outage).
+func (a *Agent) turn(n *networkView) (in time.Duration, ok bool) {
+	if n.ends || n.router.Node == "" || n.router.Node == a.Name || a.view.live[n.router.Node] {
+		return 0, false
+	}
+	heirs := map[string]bool{}
+	for _, nic := range n.nics {
+		if a.view.live[nic.Node] {
+			heirs[nic.Node] = true
+		}
+	}
+	if !heirs[a.Name] {
+		return 0, false
+	}
+	a.noteGone(n.router.Node, false)
+	rank := slices.Index(Succession(n.UUID, slices.Collect(maps.Keys(heirs))), a.Name)
+	from := a.view.gone[n.router.Node].Add(time.Duration(rank) * stepAside)
+	if held := a.held.Add(a.SessionTTL / 2); held.After(from) {
+		from = held
+	}
+	return from.Sub(a.Clock.Now()), true
+}
+
+// reconcileRouters takes over what nodes that are gone have routed.
+func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
+	var now []*networkView
+	next := time.Duration(never)
+	a.mu.Lock()
+	for _, id := range sorted(slices.Collect(maps.Keys(a.view.networks))) {
+		n := a.view.networks[id]
+		switch in, ok := a.turn(n); {
+		case !ok:
+		case in <= 0:
+			now = append(now, n)
+		case next < 0 || in < next:
+			next = in
+		}
+	}
+	a.mu.Unlock()
+	for _, n := range now {
+		if err := a.takeRouter(ctx, n.UUID); err != nil {
+			return 0, err
+		}
+	}
+	return next, nil
+}
+
+// takeRouter makes this node the router of a network, unless the one that is it
+// has come back or another node was quicker.
+func (a *Agent) takeRouter(ctx context.Context, network string) error {
+	if !a.owns() {
+		return nil // the session's return makes the routers due again
+	}
+	r, err := record.Get[spec.Router](ctx, a.Records, record.RouterKey(network))
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	was := r.Value.Node
+	if was == a.Name {
+		return nil
+	}
+	t := a.Records.Begin().If(
+		store.Absent(record.NodeLiveKey(was)), store.Exists(record.NodeLiveKey(a.Name)), store.Absent(record.EndKey(network)))
+	record.Replace(t, r, spec.Router{Node: a.Name, Since: a.Clock.Now()})
+	t.Put(record.MemberKey(network, a.Name), claims.Empty{})
+	t.Put(record.WorkKey(a.Name, spec.KindNetwork, network), claims.Empty{})
+	if err := a.Records.Event(ctx, t, a.event(spec.KindNetwork, network, "router moved", was+" -> "+a.Name, "node "+was+" is gone")); err != nil {
+		return err
+	}
+	_, err = a.Records.Commit(ctx, t)
+	if errors.Is(err, store.ErrConflict) {
+		return nil // what it was depends on what we watch
+	}
+	return err
+}
+
+// reporters is how many nodes record that another is gone: one does, the others
+// are there for when it does not.
+const reporters = 3
+
+// reportLost records since when a node has surely been without its session. Who
+// starts its instances elsewhere counts from then.
+func (a *Agent) reportLost(ctx context.Context, name string) (time.Duration, error) {
+	a.mu.Lock()
+	since, gone := a.view.gone[name]
+	_, known := a.view.nodes[name]
+	order := Succession(name, slices.Collect(maps.Keys(a.view.live)))
+	a.mu.Unlock()
+	rank := slices.Index(order, a.Name)
+	if !gone || !known || rank < 0 || rank >= reporters {
+		return never, nil
+	}
+	if in := since.Add(time.Duration(rank) * stepAside).Sub(a.Clock.Now()); in > 0 {
+		return in, nil
+	}
+	return never, claims.Lose(ctx, a.Records, name, a.Clock.Now())
+}
