@@ -61,10 +61,21 @@ func session(t *testing.T, script string) string {
 			fmt.Fprintf(&out, "\n%s\n", line)
 		case strings.HasPrefix(line, "$ sf-client "):
 			fmt.Fprintln(&out, line)
-			out.WriteString(runLine(h.URL, s, strings.Fields(line)[2:]))
+			out.WriteString(runLine(h.URL, s, words(line)[2:]))
 		}
 	}
 	return strings.TrimPrefix(out.String(), "\n")
+}
+
+// words splits a command line as a shell does; single quotes may stand around a word.
+func words(line string) (words []string) {
+	for word := range strings.FieldsSeq(line) {
+		if len(word) > 1 && word[0] == '\'' && word[len(word)-1] == '\'' {
+			word = word[1 : len(word)-1]
+		}
+		words = append(words, word)
+	}
+	return words
 }
 
 // testApp is an app without a terminal that talks to a server as demo.
@@ -105,6 +116,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && what != "POST /auth" {
 		fmt.Fprintf(&s.log, "[%s %s %s]\n", r.Method, r.URL.RequestURI(), body)
 	}
+	if bytes.Contains(body, []byte(`"dry_run":true`)) {
+		what = "dry run"
+	}
 	reply, ok := s.replies[what]
 	if !ok {
 		w.WriteHeader(404)
@@ -122,6 +136,8 @@ const (
 	i1 = "11111111-1111-4111-8111-111111111111"
 	i2 = "22222222-2222-4222-8222-222222222222"
 	n1 = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+	n2 = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
+	n3 = "cccccccc-cccc-4ccc-8ccc-cccccccccccc"
 	s1 = "55555555-5555-4555-8555-555555555555"
 	s2 = "66666666-6666-4666-8666-666666666666"
 	f1 = "ffffffff-1111-4fff-8fff-ffffffffffff"
@@ -130,7 +146,7 @@ const (
 // replies of the seed's form; those of the second instance are ours.
 var replies = map[string]string{
 	"POST /auth": `{"access_token": "t"}`,
-	"GET /nodes": `[{"name": "sf-1", "ip": "10.0.0.11", "lastseen": 1601091234.56, "version": "0.2.6"}, {"name": "sf-2", "ip": "10.0.0.12", "lastseen": 1601091235, "version": null}]`,
+	"GET /nodes": `[{"name": "sf-1", "ip": "10.0.0.11", "lastseen": 1601091234.56, "version": "0.2.6"}, {"name": "sf-2", "ip": "10.0.0.12", "lastseen": 1601091235, "version": null, "live": true, "cordoned": true, "driver": "qemu", "accel": "kvm", "notes": ["no nested virtualisation"], "limits": {"cpus": 32, "memory_mib": 16384, "disk_gb": 100, "instances": 0}, "used": {"cpus": 3, "memory_mib": 2560, "disk_gb": 16, "instances": 2}}]`,
 
 	"GET /auth/namespaces":                    `["system", "dém\u00f6"]`,
 	"POST /auth/namespaces":                   `"new"`,
@@ -146,7 +162,7 @@ var replies = map[string]string{
 	"DELETE /auth/namespaces/demo/metadata/a": `null`,
 	"GET /auth/namespaces/other/keys":         `{"error": "unauthorized", "status": 401, "class": "forbidden"}`,
 
-	"GET /networks":                          `[{"uuid": "` + n1 + `", "vxlan_id": 0, "netblock": "192.168.1.0/24", "provide_dhcp": true, "provide_nat": true, "namespace": "demo", "name": "mynet"}]`,
+	"GET /networks":                          `[{"uuid": "` + n1 + `", "vxlan_id": 0, "netblock": "192.168.1.0/24", "provide_dhcp": true, "provide_nat": true, "namespace": "demo", "name": "mynet"}, {"uuid": "` + n2 + `", "netblock": "10.0.0.0/8", "namespace": "demo", "name": "twin", "state": "error"}, {"uuid": "` + n3 + `", "netblock": "10.0.0.0/8", "namespace": "demo", "name": "twin", "state": "created"}]`,
 	"POST /networks":                         `{"uuid": "` + n1 + `", "state": "initial"}`,
 	"GET /networks/" + n1:                    `{"uuid": "` + n1 + `", "vxid": 1, "netblock": "192.168.1.0/24", "provide_dhcp": true, "provide_nat": false, "namespace": "demo", "floating_gateway": null, "name": "mynet", "state": "created", "state_updated": 1601091234.56}`,
 	"GET /networks/" + n1 + "/metadata":      `{"a": "b"}`,
@@ -156,9 +172,17 @@ var replies = map[string]string{
 	"DELETE /networks":                       `["` + n1 + `"]`,
 	"GET /networks/" + n1 + "/interfaces":    `[{"uuid": "` + f1 + `", "network_uuid": "` + n1 + `", "instance_uuid": "` + i1 + `", "macaddr": "00:00:00:a8:58:f9", "ipv4": "192.168.1.24", "order": 0, "floating": null, "state": "created", "model": "virtio"}]`,
 	"GET /networks/" + n1 + "/events":        `[{"timestamp": 1601091234.5, "object_type": "network", "object_uuid": "` + n1 + `", "fqdn": "sf-1", "operation": "api", "phase": "create", "duration": null, "message": null}]`,
-	"GET /networks/gone":                     `{"error": "network not found", "status": 404}`,
+	"GET /networks/" + n3:                    `{"error": "network not found", "status": 404}`,
 
 	"GET /interfaces/" + f1: `{"uuid": "` + f1 + `", "network_uuid": "` + n1 + `", "instance_uuid": "` + i1 + `", "macaddr": "00:00:00:a8:58:f9", "ipv4": "192.168.1.24", "order": 0, "floating": "192.168.20.9", "state": "created", "state_updated": 1601091239.9, "model": "virtio"}`,
+	"dry run":               `{"node": "sf-1", "nodes": ["sf-1", "sf-3"], "why_not": {"sf-2": "it is cordoned"}}`,
+
+	"POST /interfaces/" + f1 + "/float":   `null`,
+	"POST /interfaces/" + f1 + "/defloat": `{"error": "this interface does not have a floating ip", "status": 409}`,
+	"POST /nodes/sf-1/cordon":             `null`,
+	"POST /nodes/sf-1/uncordon":           `null`,
+	"POST /nodes/sf-9/cordon":             `{"error": "unauthorized", "status": 401, "class": "forbidden"}`,
+	"POST /nodes/sf-9/uncordon":           `{"error": "unauthorized", "status": 401, "class": "unauthorized"}`,
 
 	"GET /instances":                             `[` + instance1 + `,` + instance2 + `]`,
 	"POST /instances":                            instance1,
@@ -242,7 +266,7 @@ print(t)`)
 		if err != nil {
 			need.Missing(t, "prettytable of Python (Debian package python3-prettytable): %v", err)
 		}
-		if d := cmp.Diff(string(want), table(columns, rows[:n])); d != "" {
+		if d := cmp.Diff(string(want), table(columns, rows[:n], func(_, cell string) string { return cell })); d != "" {
 			t.Errorf("%d rows (-PrettyTable +ours):\n%s", n, d)
 		}
 	}

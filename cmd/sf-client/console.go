@@ -17,16 +17,16 @@ import (
 const escapeKey = 0x1d
 
 func (a *app) console() *cobra.Command {
-	return a.does(&cobra.Command{
-		Use:   "console UUID",
+	return a.on(instanceNoun, &cobra.Command{
+		Use:   "console INSTANCE",
 		Short: "Connect to an instance's serial console",
 		Long: `Connect to an instance's serial console.
 
 On a terminal every key goes to the instance, Ctrl-C too; Ctrl-] leaves. Otherwise
 what comes on standard input is typed, and the command prints what the console
 says until the instance stops or the command is interrupted.`,
-		Example: "  sf-client instance console UUID\n  echo root | timeout 10 sf-client instance console UUID",
-		Args:    exactly("UUID"),
+		Example: "  sf-client instance console vm1\n  echo root | timeout 10 sf-client instance console vm1",
+		Args:    exactly("INSTANCE"),
 	}, func(ctx context.Context, c *client.Client, args []string) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()

@@ -16,10 +16,12 @@ import (
 // createOptions are the options of instance create.
 type createOptions struct {
 	networks, networkSpecs, disks, diskSpecs repeated
+	tags, affinities, metadata               repeated
 	sshKeyFile, sshKey                       string
 	userDataFile, userData                   string
 	placement, video                         string
-	uefi, async                              bool
+	uefi, dryRun                             bool
+	once                                     string
 	namespace                                *string
 }
 
@@ -30,16 +32,20 @@ func (a *app) instanceCreate() *cobra.Command {
 		Long: `Create an instance and wait until it runs.
 
 MEMORY is in MiB; a number below 256 is taken for GiB. Disks appear to the guest in the order given, all -d before all
--D, and the first one boots; so do network interfaces.`,
-		Example: `  sf-client instance create vm1 1 1024 -d 8@cirros -n NETWORK_UUID
-  sf-client instance create vm2 2 2048 -d 20@debian:12 -d 100 -n NETWORK_UUID@10.0.0.5 -i ~/.ssh/id_ed25519.pub
-  sf-client instance create vm3 1 512 -D size=8,base=cirros,bus=ide -N network_uuid=NETWORK_UUID,model=e1000`,
+-D, and the first one boots; so do network interfaces. NETWORK is a UUID or a name.
+
+With --dry-run nothing is created: the nodes that could take the instance are shown, the preferred first, and why
+others could not. The exit status is 1 where none could.`,
+		Example: `  sf-client instance create vm1 1 1024 -d 8@cirros -n mynet
+  sf-client instance create vm2 2 2048 -d 20@debian:12 -d 100 -n mynet@10.0.0.5 -i ~/.ssh/id_ed25519.pub
+  sf-client instance create vm3 1 512 -D size=8,base=cirros,bus=ide -N network_uuid=mynet,model=e1000,float=true
+  sf-client instance create web2 1 1024 -d 8@cirros --tag web --affinity web=-10 --dry-run`,
 		Args: exactly("NAME", "CPUS", "MEMORY"),
 	}
 	var o createOptions
 	f := c.Flags()
 	f.VarP(&o.networks, "network", "n", "a network interface: NETWORK[@ADDRESS]")
-	f.VarP(&o.networkSpecs, "networkspec", "N", "a network interface: network_uuid=…,address=…,macaddress=…,model=…")
+	f.VarP(&o.networkSpecs, "networkspec", "N", "a network interface: network_uuid=NETWORK,address=…,macaddress=…,model=…,float=true")
 	f.VarP(&o.disks, "disk", "d", "a disk: SIZE[@IMAGE], in GB")
 	f.VarP(&o.diskSpecs, "diskspec", "D", "a disk: size=…,base=IMAGE,bus=…,type=disk or cdrom")
 	f.StringVarP(&o.sshKeyFile, "sshkey", "i", "", "file with a public ssh key")
@@ -49,33 +55,51 @@ MEMORY is in MiB; a number below 256 is taken for GiB. Disks appear to the guest
 	f.StringVarP(&o.placement, "placement", "p", "", "name of the node to run on")
 	f.StringVarP(&o.video, "videospec", "V", "", "the graphics card: model=…,memory=… in KiB")
 	f.BoolVar(&o.uefi, "uefi", false, "boot by UEFI instead of a BIOS")
-	f.BoolVar(&o.async, "async", false, "do not wait")
+	f.Var(&o.tags, "tag", "a label that other instances' affinities speak of")
+	f.Var(&o.affinities, "affinity", "LABEL=WEIGHT: be with instances that carry a label, or far from them where negative")
+	f.Var(&o.metadata, "metadata", "KEY=VALUE, a metadata item")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only say where it would run")
+	once(c, &o.once)
 	o.namespace = a.forNamespace(c)
+	c.RegisterFlagCompletionFunc("network", a.completeOption(networkNoun))
+	c.RegisterFlagCompletionFunc("placement", a.completeOption(nodeNoun))
+	p := a.patient(c)
 	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
 		s, err := a.instanceSpec(&o, args)
 		if err != nil {
 			return err
 		}
-		i, err := a.waits(cl, o.async).CreateInstance(ctx, *o.namespace, s)
+		for i := range s.Interfaces {
+			n := &s.Interfaces[i]
+			if n.Network, err = cl.FindNetwork(ctx, *o.namespace, n.Network); err != nil {
+				return err
+			}
+		}
+		if o.dryRun {
+			return a.placement(ctx, cl, *o.namespace, s)
+		}
+		i, err := p.client(cl).CreateInstance(ctx, *o.namespace, s)
 		id, late := overdue(err)
-		switch {
-		case late:
-			err = a.waitInstance(ctx, cl, id, client.InstanceCreated)
-		case err == nil && a.progress && !o.async:
-			id, err = i.UUID, a.waitInstance(ctx, cl, i.UUID, client.InstanceCreated)
-		case err == nil:
+		if !late {
 			id = i.UUID
 		}
-		if err != nil {
+		if err := p.settle(err, func() error { return a.waitInstance(ctx, cl, id, client.InstanceCreated) }); err != nil {
 			return err
 		}
 		return a.instanceShow(ctx, cl, id, false)
 	})
 }
 
+// once defines the option that makes a repeated create safe.
+func once(c *cobra.Command, to *string) {
+	c.Flags().StringVar(to, "idempotency-key", "", "the same create with the same key within 24 hours makes nothing new, and shows what there is")
+}
+
 // instanceSpec is what the command line asks for.
 func (a *app) instanceSpec(o *createOptions, args []string) (s spec.InstanceSpec, err error) {
-	s = spec.InstanceSpec{Name: args[0], PlacedOn: o.placement, UEFI: o.uefi}
+	s = spec.InstanceSpec{Name: args[0], PlacedOn: o.placement, UEFI: o.uefi, IdempotencyKey: o.once}
 	if s.CPUs, err = strconv.Atoi(args[1]); err != nil {
 		return s, usage("CPUS is a number, not %q", args[1])
 	}
@@ -98,6 +122,9 @@ func (a *app) instanceSpec(o *createOptions, args []string) (s spec.InstanceSpec
 			return s, usageError{err}
 		}
 	}
+	if s.Metadata, err = metadataOf(o); err != nil {
+		return s, usageError{err}
+	}
 	if s.SSHKey, err = orFile(o.sshKey, o.sshKeyFile); err != nil {
 		return s, err
 	}
@@ -115,7 +142,7 @@ func (a *app) instanceSpec(o *createOptions, args []string) (s spec.InstanceSpec
 // warn prints a warning where it does not disturb a program that reads JSON.
 func (a *app) warn(text string) {
 	if a.format != asJSON {
-		fmt.Fprintln(a.out, "WARNING: "+text)
+		fmt.Fprintln(a.out, a.paint("WARNING:", yellow)+" "+text)
 	}
 }
 

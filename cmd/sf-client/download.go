@@ -20,18 +20,18 @@ const partial = ".part"
 
 func (a *app) download() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "download UUID [DEVICE]",
+		Use:   "download SNAPSHOT [DEVICE]",
 		Short: "Download a disk of a snapshot, a qcow2 image",
 		Long: `Download a disk of a snapshot, a qcow2 image.
 
 DEVICE is the first disk, the one that boots, unless given. What was downloaded
 before the command was interrupted is kept in a file that ends with .part; the
 same command again goes on from there.`,
-		Example: "  sf-client snapshot download UUID\n  sf-client snapshot download UUID vdc -o data.qcow2\n  sf-client snapshot download UUID -o - | ssh backup 'cat > vm.qcow2'",
-		Args:    optionally("UUID"),
+		Example: "  sf-client snapshot download SNAPSHOT\n  sf-client snapshot download SNAPSHOT vdc -o data.qcow2\n  sf-client snapshot download SNAPSHOT -o - | ssh backup 'cat > vm.qcow2'",
+		Args:    optionally("SNAPSHOT"),
 	}
 	output := c.Flags().StringP("output", "o", "", "the file to write, - for standard output (default UUID-DEVICE.qcow2)")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+	return a.on(snapshotNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
 		a.piping = *output == "-"
 		s, err := cl.SnapshotByID(ctx, args[0])
 		if err != nil {

@@ -18,9 +18,10 @@ const (
 	asJSON
 )
 
-// formatFlag chooses a format; the last one on the command line counts.
+// formatFlag chooses a format. Only one may be chosen, see does.
 type formatFlag struct {
-	to    *format
+	a     *app
+	name  string
 	value format
 }
 
@@ -31,7 +32,10 @@ func (f formatFlag) IsBoolFlag() bool { return true }
 func (f formatFlag) Set(s string) error {
 	on, err := strconv.ParseBool(s)
 	if on {
-		*f.to = f.value
+		f.a.format = f.value
+		if !slices.Contains(f.a.formats, f.name) {
+			f.a.formats = append(f.a.formats, f.name)
+		}
 	}
 	return err
 }

@@ -16,17 +16,17 @@ import (
 
 func (a *app) consoleData() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "consoledata UUID [LENGTH]",
+		Use:   "consoledata INSTANCE [LENGTH]",
 		Short: "Print the end of the console log, 10240 bytes of it",
 		Long: `Print the end of the console log, 10240 bytes of it unless LENGTH says otherwise.
 
 With --follow, print what is written from then on too, until the instance stops or
 the command is interrupted.`,
-		Example: "  sf-client instance consoledata UUID 1000000\n  sf-client instance consoledata UUID --follow",
-		Args:    optionally("UUID"),
+		Example: "  sf-client instance consoledata vm1 1000000\n  sf-client instance consoledata vm1 --follow",
+		Args:    optionally("INSTANCE"),
 	}
 	follow := c.Flags().BoolP("follow", "f", false, "go on with what is written next")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+	return a.on(instanceNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
 		length := int64(10240)
 		if len(args) > 1 {
 			var err error

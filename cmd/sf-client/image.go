@@ -12,23 +12,19 @@ import (
 
 // images are the commands about the image cache.
 func (a *app) images() *cobra.Command {
-	g := group("image", "The image cache of the node that is talked to",
+	return group("image", "The image cache of the node that is talked to (for the namespace system)",
 		a.does(&cobra.Command{Use: "cache URL", Short: "Fetch an image ahead of its first use", Args: exactly("URL"),
 			Example: "  sf-client image cache debian:12\n  sf-client image cache https://example.com/disk.qcow2"}, a.imageCache),
-		a.does(&cobra.Command{Use: "list", Short: "List the images that are there, the last used first", Args: exactly()}, a.imageList),
-		a.does(&cobra.Command{Use: "show ID", Short: "Show an image", Args: exactly("ID")}, a.imageShow),
-		a.does(&cobra.Command{Use: "delete ID", Short: "Remove an image that no instance uses", Args: exactly("ID")},
+		a.does(&cobra.Command{Use: "list", Short: "List the images that are there, the last used first", Args: exactly(),
+			Example: "  sf-client image list"}, a.imageList),
+		a.on(imageNoun, &cobra.Command{Use: "show IMAGE", Short: "Show an image", Args: exactly("IMAGE"),
+			Example: "  sf-client image show cirros"}, a.imageShow),
+		a.on(imageNoun, &cobra.Command{Use: "delete IMAGE", Short: "Remove an image that no instance uses", Args: exactly("IMAGE"),
+			Example: "  sf-client image delete cirros"},
 			func(ctx context.Context, c *client.Client, args []string) error {
 				return a.done(c.DeleteImage(ctx, args[0]))
 			}),
 	)
-	return a.completes(g, " ID", func(ctx context.Context, c *client.Client) (ids []string, err error) {
-		list, err := c.Images(ctx)
-		for _, i := range list {
-			ids = append(ids, i.ID+"\t"+strings.Join(i.Names, " "))
-		}
-		return ids, err
-	})
 }
 
 func (a *app) imageCache(ctx context.Context, c *client.Client, args []string) error {

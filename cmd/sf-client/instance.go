@@ -11,9 +11,11 @@ import (
 
 // instances are the commands about instances.
 func (a *app) instances() *cobra.Command {
-	return a.offers(group("instance", "Virtual machines",
-		a.does(&cobra.Command{Use: "list [ALL]", Short: "List instances; with ALL, deleted ones and those in error too", Args: optionally()}, a.instanceList),
-		a.does(&cobra.Command{Use: "show UUID [SNAPSHOTS]", Short: "Show an instance; with SNAPSHOTS, its snapshots too", Args: optionally("UUID")},
+	return group("instance", "Virtual machines",
+		a.does(&cobra.Command{Use: "list [ALL]", Short: "List instances; with ALL, deleted ones and those in error too", Args: optionally(),
+			Example: "  sf-client instance list\n  sf-client --simple instance list true"}, a.instanceList),
+		a.on(instanceNoun, &cobra.Command{Use: "show INSTANCE [SNAPSHOTS]", Short: "Show an instance; with SNAPSHOTS, its snapshots too", Args: optionally("INSTANCE"),
+			Example: "  sf-client instance show vm1\n  sf-client --json instance show vm1 true"},
 			func(ctx context.Context, c *client.Client, args []string) error {
 				snapshots, err := truth(args, 1)
 				if err != nil {
@@ -23,14 +25,15 @@ func (a *app) instances() *cobra.Command {
 			}),
 		a.instanceCreate(),
 		a.instanceDelete(),
-		a.deletesAll(&cobra.Command{Use: "delete-all", Short: "Delete all instances of a namespace"},
+		a.deletesAll(&cobra.Command{Use: "delete-all", Short: "Delete all instances of a namespace",
+			Example: "  sf-client instance delete-all --confirm\n  sf-client instance delete-all --confirm --namespace demo"},
 			func(ctx context.Context, c *client.Client, namespace string) error {
 				_, err := c.DeleteInstances(ctx, namespace)
 				return err
 			}),
-		a.events(spec.KindInstance),
-		a.setMetadata(spec.KindInstance, "UUID"),
-		a.deleteMetadata(spec.KindInstance, "UUID"),
+		a.events(instanceNoun, spec.KindInstance),
+		a.setMetadata(instanceNoun, spec.KindInstance),
+		a.deleteMetadata(instanceNoun, spec.KindInstance),
 		a.power("poweron", "Start an instance", spec.PowerOn),
 		a.power("poweroff", "Stop an instance at once, like pulling the plug", spec.PowerOff),
 		a.power("pause", "Stop an instance's processors", spec.PowerPaused),
@@ -42,13 +45,7 @@ func (a *app) instances() *cobra.Command {
 		a.console(),
 		a.vdi(),
 		a.wait(),
-	), func(ctx context.Context, c *client.Client) (ids []string, err error) {
-		list, err := c.Instances(ctx, false)
-		for _, item := range list {
-			ids = append(ids, item.UUID+"\t"+item.Name)
-		}
-		return ids, err
-	})
+	)
 }
 
 func (a *app) instanceList(ctx context.Context, c *client.Client, args []string) error {
@@ -74,15 +71,14 @@ func (a *app) instanceList(ctx context.Context, c *client.Client, args []string)
 }
 
 func (a *app) instanceDelete() *cobra.Command {
-	var async bool
-	c := &cobra.Command{Use: "delete UUID", Short: "Delete an instance and wait until it is gone", Args: exactly("UUID")}
-	c.Flags().BoolVar(&async, "async", false, "do not wait")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		err := a.waits(cl, async).DeleteInstance(ctx, args[0])
-		if _, late := overdue(err); late || err == nil && a.progress && !async {
-			err = a.gone(ctx, cl, args[0])
-		}
-		return a.done(err)
+	c := &cobra.Command{Use: "delete INSTANCE", Short: "Delete an instance and wait until it is gone", Args: exactly("INSTANCE"),
+		Example: "  sf-client instance delete vm1\n  sf-client instance delete vm1 --timeout 1m"}
+	p := a.patient(c)
+	return a.on(instanceNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
+		err := p.client(cl).DeleteInstance(ctx, args[0])
+		return a.done(p.settle(err, func() error { return a.gone(ctx, cl, args[0]) }))
 	})
 }
 
@@ -109,12 +105,13 @@ func (a *app) unpause() *cobra.Command {
 }
 
 func (a *app) powers(name, short string, wish func(context.Context, *client.Client, string) (*spec.Instance, error)) *cobra.Command {
-	var async bool
-	c := &cobra.Command{Use: name + " UUID", Short: short, Args: exactly("UUID")}
-	c.Flags().BoolVar(&async, "async", false, "do not wait")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		i, err := wish(ctx, a.waits(cl, async), args[0])
-		if err == nil && a.progress && !async {
+	c := &cobra.Command{Use: name + " INSTANCE", Short: short, Args: exactly("INSTANCE"), Example: "  sf-client instance " + name + " vm1"}
+	p := a.patient(c)
+	return a.on(instanceNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
+		i, err := wish(ctx, p.client(cl), args[0])
+		if err == nil && p.ours() {
 			err = a.waitInstance(ctx, cl, i.UUID, client.PowerSettled(i.Power.Generation))
 		}
 		return a.done(err)

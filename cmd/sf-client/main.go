@@ -20,9 +20,16 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	a := &app{
 		in: os.Stdin, out: os.Stdout, errOut: os.Stderr,
-		progress: term.IsTerminal(int(os.Stderr.Fd())),
+		progress: onTerminal(os.Stderr),
+		colour:   onTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "",
 	}
 	status := a.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(status)
+}
+
+// onTerminal reports whether somebody looks at a file on a terminal that can do more
+// than print.
+func onTerminal(f *os.File) bool {
+	return term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }

@@ -13,50 +13,36 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// nodes are the commands about nodes.
-func (a *app) nodes() *cobra.Command {
-	return group("node", "The hosts of the cloud (for the namespace system)",
-		a.does(&cobra.Command{Use: "list", Short: "List nodes", Args: exactly()}, a.nodeList))
-}
-
-func (a *app) nodeList(ctx context.Context, c *client.Client, _ []string) error {
-	nodes, err := c.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	columns := []string{"name", "ip", "lastseen", "version"}
-	l := &list{name: "nodes", columns: columns, fields: columns, rows: [][]any{}}
-	for _, n := range nodes {
-		l.add(n.Name, n.Address, stamp(n.Seen), orNone(n.Version))
-	}
-	return a.print(l)
-}
-
 // namespaces are the commands about namespaces.
 func (a *app) namespaces() *cobra.Command {
 	return group("namespace", "Tenants and their keys (for the namespace system)",
-		a.does(&cobra.Command{Use: "list", Short: "List namespaces", Args: exactly()}, a.namespaceList),
-		a.does(&cobra.Command{Use: "create NAMESPACE", Short: "Create a namespace", Args: exactly("NAMESPACE")},
+		a.does(&cobra.Command{Use: "list", Short: "List namespaces", Args: exactly(), Example: "  sf-client namespace list"}, a.namespaceList),
+		a.does(&cobra.Command{Use: "create NAMESPACE", Short: "Create a namespace", Args: exactly("NAMESPACE"), Example: "  sf-client namespace create demo"},
 			func(ctx context.Context, c *client.Client, args []string) error {
 				return c.CreateNamespace(ctx, args[0])
 			}),
-		a.does(&cobra.Command{Use: "delete NAMESPACE", Short: "Delete a namespace without instances and networks", Args: exactly("NAMESPACE")},
+		a.on(namespaceNoun, &cobra.Command{Use: "delete NAMESPACE", Short: "Delete a namespace without instances and networks", Args: exactly("NAMESPACE"),
+			Example: "  sf-client namespace delete demo"},
 			func(ctx context.Context, c *client.Client, args []string) error {
 				return c.DeleteNamespace(ctx, args[0])
 			}),
-		a.does(&cobra.Command{Use: "show NAMESPACE", Short: "Show a namespace's keys and metadata", Args: exactly("NAMESPACE")}, a.namespaceShow),
+		a.on(namespaceNoun, &cobra.Command{Use: "show NAMESPACE", Short: "Show a namespace's keys and metadata", Args: exactly("NAMESPACE"),
+			Example: "  sf-client namespace show demo"}, a.namespaceShow),
 		a.clean(),
-		a.does(&cobra.Command{Use: "add-key NAMESPACE KEYNAME KEY", Short: "Add a key, or change the one of that name", Args: exactly("NAMESPACE", "KEYNAME", "KEY")},
+		a.on(namespaceNoun, &cobra.Command{Use: "add-key NAMESPACE KEYNAME KEY", Short: "Add a key, or change the one of that name", Args: exactly("NAMESPACE", "KEYNAME", "KEY"),
+			Example: "  sf-client namespace add-key demo deploy \"$(openssl rand -hex 16)\""},
 			func(ctx context.Context, c *client.Client, args []string) error {
 				return c.SetKey(ctx, args[0], args[1], args[2])
 			}),
-		a.does(&cobra.Command{Use: "delete-key NAMESPACE KEYNAME", Short: "Delete a key", Args: exactly("NAMESPACE", "KEYNAME")},
+		a.on(namespaceNoun, &cobra.Command{Use: "delete-key NAMESPACE KEYNAME", Short: "Delete a key", Args: exactly("NAMESPACE", "KEYNAME"),
+			Example: "  sf-client namespace delete-key demo deploy"},
 			func(ctx context.Context, c *client.Client, args []string) error {
 				return c.DeleteKey(ctx, args[0], args[1])
 			}),
-		a.does(&cobra.Command{Use: "get-metadata NAMESPACE", Short: "Show a namespace's metadata", Args: exactly("NAMESPACE")}, a.namespaceMetadata),
-		a.setMetadata(spec.KindNamespace, "NAMESPACE"),
-		a.deleteMetadata(spec.KindNamespace, "NAMESPACE"),
+		a.on(namespaceNoun, &cobra.Command{Use: "get-metadata NAMESPACE", Short: "Show a namespace's metadata", Args: exactly("NAMESPACE"),
+			Example: "  sf-client --json namespace get-metadata demo"}, a.namespaceMetadata),
+		a.setMetadata(namespaceNoun, spec.KindNamespace),
+		a.deleteMetadata(namespaceNoun, spec.KindNamespace),
 	)
 }
 
@@ -154,15 +140,17 @@ func (a *app) namespaceMetadata(ctx context.Context, c *client.Client, args []st
 }
 
 // setMetadata is a command of every kind of object that has metadata.
-func (a *app) setMetadata(kind spec.Kind, arg string) *cobra.Command {
-	return a.does(&cobra.Command{Use: "set-metadata " + arg + " KEY VALUE", Short: "Set a metadata item", Args: exactly(arg, "KEY", "VALUE")},
+func (a *app) setMetadata(n noun, kind spec.Kind) *cobra.Command {
+	return a.on(n, &cobra.Command{Use: "set-metadata " + n.arg + " KEY VALUE", Short: "Set a metadata item", Args: exactly(n.arg, "KEY", "VALUE"),
+		Example: "  sf-client " + string(kind) + " set-metadata " + n.arg + " owner alice"},
 		func(ctx context.Context, c *client.Client, args []string) error {
 			return a.done(c.SetMetadata(ctx, kind, args[0], args[1], args[2]))
 		})
 }
 
-func (a *app) deleteMetadata(kind spec.Kind, arg string) *cobra.Command {
-	return a.does(&cobra.Command{Use: "delete-metadata " + arg + " KEY", Short: "Delete a metadata item", Args: exactly(arg, "KEY")},
+func (a *app) deleteMetadata(n noun, kind spec.Kind) *cobra.Command {
+	return a.on(n, &cobra.Command{Use: "delete-metadata " + n.arg + " KEY", Short: "Delete a metadata item", Args: exactly(n.arg, "KEY"),
+		Example: "  sf-client " + string(kind) + " delete-metadata " + n.arg + " owner"},
 		func(ctx context.Context, c *client.Client, args []string) error {
 			return a.done(c.DeleteMetadata(ctx, kind, args[0], args[1]))
 		})
@@ -170,7 +158,8 @@ func (a *app) deleteMetadata(kind spec.Kind, arg string) *cobra.Command {
 
 // clean deletes what a namespace has, but not the namespace.
 func (a *app) clean() *cobra.Command {
-	return a.deletesAll(&cobra.Command{Use: "clean", Short: "Delete all instances and then all networks of a namespace"},
+	return a.deletesAll(&cobra.Command{Use: "clean", Short: "Delete all instances and then all networks of a namespace",
+		Example: "  sf-client namespace clean --confirm --namespace demo"},
 		func(ctx context.Context, c *client.Client, namespace string) error {
 			if _, err := c.DeleteInstances(ctx, namespace); err != nil {
 				return err
@@ -198,5 +187,7 @@ func (a *app) deletesAll(c *cobra.Command, do func(ctx context.Context, c *clien
 // hides the global option of the same name for this command, as in the seed:
 // before the command --namespace says who you are, after it whom this is for.
 func (a *app) forNamespace(c *cobra.Command) *string {
-	return c.Flags().String("namespace", "", "the namespace this is for, when you are system (after the command)")
+	namespace := c.Flags().String("namespace", "", "the namespace this is for, when you are system (after the command)")
+	c.RegisterFlagCompletionFunc("namespace", a.completeOption(namespaceNoun))
+	return namespace
 }

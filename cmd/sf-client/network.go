@@ -13,30 +13,28 @@ import (
 
 // networks are the commands about networks.
 func (a *app) networks() *cobra.Command {
-	return a.offers(group("network", "Virtual networks",
-		a.does(&cobra.Command{Use: "list [ALL]", Short: "List networks; with ALL, deleted ones too", Args: optionally()}, a.networkList),
-		a.does(&cobra.Command{Use: "show UUID", Short: "Show a network", Args: exactly("UUID")},
+	return group("network", "Virtual networks",
+		a.does(&cobra.Command{Use: "list [ALL]", Short: "List networks; with ALL, deleted ones too", Args: optionally(),
+			Example: "  sf-client network list\n  sf-client --simple network list true"}, a.networkList),
+		a.on(networkNoun, &cobra.Command{Use: "show NETWORK", Short: "Show a network", Args: exactly("NETWORK"),
+			Example: "  sf-client network show mynet"},
 			func(ctx context.Context, c *client.Client, args []string) error {
 				return a.networkShow(ctx, c, args[0])
 			}),
 		a.networkCreate(),
 		a.networkDelete(),
-		a.deletesAll(&cobra.Command{Use: "delete-all", Short: "Delete all networks of a namespace"},
+		a.deletesAll(&cobra.Command{Use: "delete-all", Short: "Delete all networks of a namespace",
+			Example: "  sf-client network delete-all --confirm\n  sf-client network delete-all --confirm --namespace demo"},
 			func(ctx context.Context, c *client.Client, namespace string) error {
 				_, err := c.DeleteNetworks(ctx, namespace)
 				return err
 			}),
-		a.events(spec.KindNetwork),
-		a.does(&cobra.Command{Use: "instances UUID", Short: "List the instances on a network", Args: exactly("UUID")}, a.networkInstances),
-		a.setMetadata(spec.KindNetwork, "UUID"),
-		a.deleteMetadata(spec.KindNetwork, "UUID"),
-	), func(ctx context.Context, c *client.Client) (ids []string, err error) {
-		list, err := c.Networks(ctx, false)
-		for _, item := range list {
-			ids = append(ids, item.UUID+"\t"+item.Name)
-		}
-		return ids, err
-	})
+		a.events(networkNoun, spec.KindNetwork),
+		a.on(networkNoun, &cobra.Command{Use: "instances NETWORK", Short: "List the instances on a network", Args: exactly("NETWORK"),
+			Example: "  sf-client network instances mynet"}, a.networkInstances),
+		a.setMetadata(networkNoun, spec.KindNetwork),
+		a.deleteMetadata(networkNoun, spec.KindNetwork),
+	)
 }
 
 func (a *app) networkList(ctx context.Context, c *client.Client, args []string) error {
@@ -87,7 +85,7 @@ func (a *app) networkShow(ctx context.Context, c *client.Client, id string) erro
 		{"provide dhcp", n.DHCP}, {"provide nat", n.NAT}, {"floating gateway", address(n.Gateway)},
 		{"namespace", orNone(n.Namespace)}, {"state", n.Status.State},
 	}, trouble(n.Status.Error, n.Status.Wait)...) {
-		fmt.Fprintf(a.out, layout, f.name, show(f.value))
+		fmt.Fprintf(a.out, layout, f.name, a.paintState(f.name, show(f.value)))
 	}
 	fmt.Fprintln(a.out)
 	a.metadata(metadata)
@@ -106,7 +104,6 @@ func (a *app) metadata(m spec.Metadata) {
 
 func (a *app) networkCreate() *cobra.Command {
 	var s spec.NetworkSpec
-	var async bool
 	c := &cobra.Command{
 		Use:     "create NETBLOCK NAME",
 		Short:   "Create a network and wait until it is there",
@@ -115,21 +112,19 @@ func (a *app) networkCreate() *cobra.Command {
 	}
 	onOff(c.Flags(), &s.DHCP, "dhcp", true, "answer DHCP on the network")
 	onOff(c.Flags(), &s.NAT, "nat", true, "let guests reach out")
+	once(c, &s.IdempotencyKey)
 	namespace := a.forNamespace(c)
-	c.Flags().BoolVar(&async, "async", false, "do not wait")
+	p := a.patient(c)
 	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
 		s.Netblock, s.Name = args[0], args[1]
-		n, err := a.waits(cl, async).CreateNetwork(ctx, *namespace, s)
+		n, err := p.client(cl).CreateNetwork(ctx, *namespace, s)
 		id, late := overdue(err)
-		switch {
-		case late:
-			err = a.waitNetwork(ctx, cl, id, client.NetworkCreated)
-		case err == nil && a.progress && !async:
-			id, err = n.UUID, a.waitNetwork(ctx, cl, n.UUID, client.NetworkCreated)
-		case err == nil:
+		if !late {
 			id = n.UUID
 		}
-		if err != nil {
+		if err := p.settle(err, func() error { return a.waitNetwork(ctx, cl, id, client.NetworkCreated) }); err != nil {
 			return err
 		}
 		return a.networkShow(ctx, cl, id)
@@ -137,18 +132,20 @@ func (a *app) networkCreate() *cobra.Command {
 }
 
 func (a *app) networkDelete() *cobra.Command {
-	var async bool
-	c := &cobra.Command{Use: "delete UUID", Short: "Delete a network and wait until it is gone", Args: exactly("UUID")}
-	c.Flags().BoolVar(&async, "async", false, "do not wait")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		err := a.waits(cl, async).DeleteNetwork(ctx, args[0])
-		if _, late := overdue(err); late || err == nil && a.progress && !async {
-			err = a.waitNetwork(ctx, cl, args[0], client.NetworkGone)
+	c := &cobra.Command{Use: "delete NETWORK", Short: "Delete a network and wait until it is gone", Args: exactly("NETWORK"),
+		Example: "  sf-client network delete mynet"}
+	p := a.patient(c)
+	return a.on(networkNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
+		err := p.client(cl).DeleteNetwork(ctx, args[0])
+		return a.done(p.settle(err, func() error {
+			err := a.waitNetwork(ctx, cl, args[0], client.NetworkGone)
 			if errors.Is(err, spec.ErrNotFound) { // forgotten already
-				err = nil
+				return nil
 			}
-		}
-		return a.done(err)
+			return err
+		}))
 	})
 }
 
@@ -163,27 +160,4 @@ func (a *app) networkInstances(ctx context.Context, c *client.Client, args []str
 		l.add(n.Instance, address(n.Address), address(n.Floating))
 	}
 	return a.print(l)
-}
-
-// events lists what happened to an object.
-func (a *app) events(kind spec.Kind) *cobra.Command {
-	return a.does(&cobra.Command{Use: "events UUID", Short: "List what happened", Args: exactly("UUID")},
-		func(ctx context.Context, c *client.Client, args []string) error {
-			events, err := c.Events(ctx, kind, args[0])
-			if err != nil {
-				return err
-			}
-			l := &list{name: "events", json: [][]any{},
-				columns: []string{"timestamp", "node", "operation", "phase", "duration", "message"},
-				fields:  []string{"timestamp", "fqdn", "operation", "phase", "duration", "message"}}
-			for _, e := range events {
-				row := []any{stamp(e.Time), orNone(e.Node), orNone(e.Operation), orNone(e.Phase), nil, orNone(e.Message)}
-				if e.Duration != 0 {
-					row[4] = pyFloat(e.Duration.Seconds())
-				}
-				l.json = append(l.json, row)
-				l.add(append([]any{a.local(e.Time)}, row[1:]...)...)
-			}
-			return a.print(l)
-		})
 }

@@ -2,45 +2,29 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/shakenfist/cloud/sf/client"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/spf13/cobra"
 )
 
-// waits is the client for a call whose end is waited for. Where nobody looks the
-// server waits, which takes one request; with progress shown, waiting is ours.
-func (a *app) waits(c *client.Client, async bool) *client.Client {
-	if async || a.progress {
-		return c
-	}
-	return c.Sync()
-}
-
-// overdue is the ID of the object that the server has lost patience with.
-func overdue(err error) (id string, ok bool) {
-	e := (*spec.Error)(nil)
-	if errors.As(err, &e) && e.Class == spec.ErrTimeout && e.ID != "" {
-		return e.ID, true
-	}
-	return "", false
-}
-
 func (a *app) reboot() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "reboot UUID",
-		Short: "Restart an instance: its guest does it, or with --hard its reset button",
-		Args:  exactly("UUID"),
+		Use:     "reboot INSTANCE",
+		Short:   "Restart an instance: its guest does it, or with --hard its reset button",
+		Args:    exactly("INSTANCE"),
+		Example: "  sf-client instance reboot vm1\n  sf-client instance reboot vm1 --hard",
 	}
-	var hard, soft, async bool
+	var hard, soft bool
 	c.Flags().BoolVar(&hard, "hard", false, "press the reset button, whatever the guest does")
 	c.Flags().BoolVar(&soft, "soft", false, "ask the guest to restart itself (the default)")
 	c.MarkFlagsMutuallyExclusive("hard", "soft")
-	c.Flags().BoolVar(&async, "async", false, "do not wait")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		op, err := a.waits(cl, async).Reboot(ctx, args[0], hard)
-		if err == nil && !async {
+	p := a.patient(c)
+	return a.on(instanceNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
+		op, err := p.client(cl).Reboot(ctx, args[0], hard)
+		if err == nil && !p.async {
 			err = a.waitOperation(ctx, cl, op)
 		}
 		return a.done(err)
@@ -62,7 +46,8 @@ func (a *app) waitOperation(ctx context.Context, c *client.Client, op *spec.Oper
 }
 
 func (a *app) operations() *cobra.Command {
-	return a.does(&cobra.Command{Use: "operations UUID", Short: "List reboots and snapshots, also those to come", Args: exactly("UUID")},
+	return a.on(instanceNoun, &cobra.Command{Use: "operations INSTANCE", Short: "List reboots and snapshots, also those to come", Args: exactly("INSTANCE"),
+		Example: "  sf-client instance operations vm1"},
 		func(ctx context.Context, c *client.Client, args []string) error {
 			ops, err := c.Operations(ctx, args[0])
 			if err != nil {

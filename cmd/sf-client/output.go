@@ -127,7 +127,7 @@ func (a *app) print(l *list) error {
 		}
 		return nil
 	}
-	_, err := fmt.Fprint(a.out, table(l.columns, l.rows))
+	_, err := fmt.Fprint(a.out, table(l.columns, l.rows, a.paintState))
 	return err
 }
 

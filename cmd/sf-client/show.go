@@ -130,7 +130,7 @@ func (a *app) showPretty(d details) {
 		disks = append(disks, fmt.Sprintf("type=%-5s  bus=%-4s  size=%-2s  base=%s  ",
 			show(orNone(k.Type)), show(orNone(k.Bus)), show(k.SizeGB), show(orNone(k.Base))))
 	}
-	line := func(f field) { fmt.Fprintf(a.out, "%-12s: %s\n", f.name, show(f.value)) }
+	line := func(f field) { fmt.Fprintf(a.out, "%-12s: %s\n", f.name, a.paintState(f.name, show(f.value))) }
 	for _, f := range d.head(
 		[]field{{"disk spec", strings.Join(disks, "\n"+strings.Repeat(" ", 14))}},
 		[]field{{"video", fmt.Sprintf("model=%s  memory=%d  ", d.Video.Model, d.Video.MemoryKiB)}}) {

@@ -14,25 +14,26 @@ import (
 // snapshot is the command that makes one.
 func (a *app) snapshot() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "snapshot UUID [ALL]",
+		Use:   "snapshot INSTANCE [ALL]",
 		Short: "Copy an instance's boot disk as it is now; with ALL, all its disks",
 		Long: `Copy an instance's boot disk as it is now; with ALL, all its disks.
 
 The instance runs on. The copy is of one moment, and kept on the instance's node
 also when the instance is gone; see "sf-client snapshot". A new instance begins
 from it with a disk like 8@snapshot:UUID.`,
-		Example: "  sf-client instance snapshot UUID true\n  sf-client instance create vm2 1 1024 -d 8@snapshot:SNAPSHOT_UUID",
-		Args:    optionally("UUID"),
+		Example: "  sf-client instance snapshot vm1 true\n  sf-client instance create vm2 1 1024 -d 8@snapshot:SNAPSHOT",
+		Args:    optionally("INSTANCE"),
 	}
-	var async bool
-	c.Flags().BoolVar(&async, "async", false, "do not wait")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+	p := a.patient(c)
+	return a.on(instanceNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
 		all, err := truth(args, 1)
 		if err != nil {
 			return err
 		}
-		id, op, err := a.waits(cl, async).Snapshot(ctx, args[0], all)
-		if err == nil && !async {
+		id, op, err := p.client(cl).Snapshot(ctx, args[0], all)
+		if err == nil && !p.async {
 			err = a.waitOperation(ctx, cl, op)
 		}
 		if err != nil {
@@ -48,18 +49,13 @@ from it with a disk like 8@snapshot:UUID.`,
 
 // snapshots are the commands about what was copied.
 func (a *app) snapshots() *cobra.Command {
-	return a.offers(group("snapshot", "Copies of instances' disks",
-		a.does(&cobra.Command{Use: "list", Short: "List snapshots", Args: exactly()}, a.snapshotList),
-		a.does(&cobra.Command{Use: "show UUID", Short: "Show a snapshot", Args: exactly("UUID")}, a.snapshotShow),
+	return group("snapshot", "Copies of instances' disks",
+		a.does(&cobra.Command{Use: "list", Short: "List snapshots", Args: exactly(), Example: "  sf-client snapshot list"}, a.snapshotList),
+		a.on(snapshotNoun, &cobra.Command{Use: "show SNAPSHOT", Short: "Show a snapshot", Args: exactly("SNAPSHOT"),
+			Example: "  sf-client snapshot show 55555555-5555-4555-8555-555555555555"}, a.snapshotShow),
 		a.download(),
 		a.snapshotDelete(),
-	), func(ctx context.Context, c *client.Client) (ids []string, err error) {
-		list, err := c.Snapshots(ctx)
-		for _, s := range list {
-			ids = append(ids, s.UUID+"\t"+s.Created.Format(time.DateTime)+" of "+s.Instance)
-		}
-		return ids, err
-	})
+	)
 }
 
 func bytesOf(s *spec.Snapshot) (n int64) {
@@ -103,7 +99,7 @@ func (a *app) snapshotShow(ctx context.Context, c *client.Client, args []string)
 	}
 	for _, f := range append([]field{{"uuid", s.UUID}, {"instance", s.Instance}, {"namespace", s.Namespace}, {"node", s.Node},
 		{"created", a.local(s.Created)}, {"state", s.Status.State}}, trouble(s.Status.Error, nil)...) {
-		fmt.Fprintf(a.out, layout, f.name, show(f.value))
+		fmt.Fprintf(a.out, layout, f.name, a.paintState(f.name, show(f.value)))
 	}
 	if a.format == simple {
 		fmt.Fprintln(a.out, "\nfile,device,size,virtual_size")
@@ -120,18 +116,14 @@ func (a *app) snapshotShow(ctx context.Context, c *client.Client, args []string)
 }
 
 func (a *app) snapshotDelete() *cobra.Command {
-	var async bool
-	c := &cobra.Command{Use: "delete UUID", Short: "Delete a snapshot; instances made from it keep what they need", Args: exactly("UUID")}
-	c.Flags().BoolVar(&async, "async", false, "do not wait")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		if async {
-			return a.done(cl.DeleteSnapshot(ctx, args[0]))
-		}
-		err := cl.Sync().DeleteSnapshot(ctx, args[0])
-		if _, late := overdue(err); late {
-			err = cl.WaitSnapshotGone(ctx, args[0])
-		}
-		return a.done(err)
+	c := &cobra.Command{Use: "delete SNAPSHOT", Short: "Delete a snapshot; instances made from it keep what they need", Args: exactly("SNAPSHOT"),
+		Example: "  sf-client snapshot delete 55555555-5555-4555-8555-555555555555"}
+	p := a.patient(c)
+	return a.on(snapshotNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
+		err := p.client(cl).DeleteSnapshot(ctx, args[0])
+		return a.done(p.settle(err, func() error { return cl.WaitSnapshotGone(ctx, args[0]) }))
 	})
 }
 

@@ -5,8 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// table draws a table as PrettyTable of Python does: every cell centred.
-func table(columns []string, rows [][]any) string {
+// table draws a table as PrettyTable of Python does: every cell centred. paint may
+// colour a cell, given its column's heading.
+func table(columns []string, rows [][]any, paint func(heading, cell string) string) string {
 	cells := [][]string{columns}
 	for _, row := range rows {
 		var line []string
@@ -25,7 +26,11 @@ func table(columns []string, rows [][]any) string {
 	rule(&b, widths)
 	for n, line := range cells {
 		for i, cell := range line {
-			b.WriteString("| " + centre(cell, widths[i]) + " ")
+			cell = centre(cell, widths[i])
+			if n > 0 {
+				cell = paint(columns[i], cell)
+			}
+			b.WriteString("| " + cell + " ")
 		}
 		b.WriteString("|\n")
 		if n == 0 {

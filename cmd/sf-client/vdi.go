@@ -14,18 +14,18 @@ import (
 
 func (a *app) vdi() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "vdi UUID",
+		Use:   "vdi INSTANCE",
 		Short: "Open a port on this machine for viewers of an instance's screen",
 		Long: `Open a port on this machine for viewers of an instance's screen.
 
 Any VNC viewer can connect to it, several at a time, until the command is
 interrupted. Whoever can reach the port can use the screen: it is on loopback
 unless --listen says otherwise.`,
-		Example: "  sf-client instance vdi UUID\n  sf-client instance vdi UUID --listen 127.0.0.1:5901 & vncviewer 127.0.0.1::5901",
-		Args:    exactly("UUID"),
+		Example: "  sf-client instance vdi vm1\n  sf-client instance vdi vm1 --listen 127.0.0.1:5901 & vncviewer 127.0.0.1::5901",
+		Args:    exactly("INSTANCE"),
 	}
 	listen := c.Flags().String("listen", "127.0.0.1:0", "the address to listen on; port 0 is any that is free")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+	return a.on(instanceNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
 		screen, err := cl.Display(ctx, args[0]) // better now than when a viewer comes
 		if err != nil {
 			return err
@@ -87,7 +87,7 @@ func (a *app) serveScreen(ctx context.Context, l net.Listener, open func() (io.R
 			if err != nil && ctx.Err() == nil {
 				mu.Lock()
 				defer mu.Unlock()
-				fmt.Fprintln(a.errOut, complaint(err))
+				fmt.Fprintln(a.errOut, a.complaint(err))
 			}
 		})
 	}

@@ -12,19 +12,19 @@ import (
 // wait is the command that waits for something to become of an instance.
 func (a *app) wait() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "wait UUID",
+		Use:   "wait INSTANCE",
 		Short: "Wait until an instance is created, runs, asks for a login, or is gone",
 		Long: `Wait until an instance is created, runs, asks for a login, or is gone.
 
 A login prompt is one on the serial console since the instance was last started.
 The exit status is 1 where it can't come to that any more, or the time is over.`,
-		Example: "  sf-client instance wait UUID --for login --timeout 5m",
-		Args:    exactly("UUID"),
+		Example: "  sf-client instance wait vm1 --for login --timeout 5m",
+		Args:    exactly("INSTANCE"),
 	}
 	what := c.Flags().String("for", "running", "created, running, login or deleted")
-	c.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]string{"created", "running", "login", "deleted"}, cobra.ShellCompDirectiveNoFileComp))
+	choices(c, "for", "created", "running", "login", "deleted")
 	timeout := c.Flags().Duration("timeout", 10*time.Minute, "how long at most; 0 is for ever")
-	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
+	return a.on(instanceNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
 		if *timeout > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, *timeout)

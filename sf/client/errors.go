@@ -16,6 +16,7 @@ import (
 type Error struct {
 	Status int    // of HTTP
 	Body   string // as it came
+	Told   bool   // whether the server named the class, which those of 0.2 don't
 	Err    *spec.Error
 }
 
@@ -36,6 +37,7 @@ func newError(status int, body []byte) *Error {
 	if b.Error == "" {
 		b.Error = e.Body
 	}
+	e.Told = b.Class != ""
 	e.Err = &spec.Error{Class: classOf(status, b.Class, b.Error), Kind: b.Kind, ID: b.ID, Text: b.Error}
 	return e
 }

@@ -320,6 +320,7 @@ type nodeRecord struct {
 	LastSeen seconds       `json:"lastseen"`
 	Version  string        `json:"version"`
 	Live     bool          `json:"live"`
+	Cordoned bool          `json:"cordoned"`
 	Driver   string        `json:"driver"`
 	Accel    string        `json:"accel"`
 	Notes    []string      `json:"notes"`
@@ -328,7 +329,7 @@ type nodeRecord struct {
 }
 
 func (r *nodeRecord) node() *spec.Node {
-	return &spec.Node{Name: r.Name, Address: r.IP, Seen: r.LastSeen.time(), Version: r.Version, Live: r.Live,
+	return &spec.Node{Name: r.Name, Address: r.IP, Seen: r.LastSeen.time(), Version: r.Version, Live: r.Live, Cordoned: r.Cordoned,
 		Driver: r.Driver, Accel: r.Accel, Notes: r.Notes, Limits: r.Limits, Used: r.Used}
 }
 
