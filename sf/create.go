@@ -134,6 +134,7 @@ func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance) 
 	var nics []Interface
 	macs := map[string]bool{}
 	addrs := map[string]map[netip.Addr]bool{} // chosen so far, by network
+	floats := map[netip.Addr]bool{}
 	for order, want := range i.Interfaces {
 		n, err := record.Get[spec.Network](ctx, c.records, record.NetworkKey(want.Network))
 		if err != nil || n.Value.Deletion != nil || n.Value.UUID == FloatingNetwork || n.Value.Namespace != i.Namespace && i.Namespace != System {
@@ -170,6 +171,12 @@ func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance) 
 		mine[nic.Address] = true
 		if err := c.claimAddress(ctx, t, nic.Network, nic.Address, nic.UUID, want.Address); err != nil {
 			return nil, err
+		}
+		if want.Float {
+			if err := c.floatWith(ctx, t, &nic, n.Value.NAT, "", floats); err != nil {
+				return nil, err
+			}
+			floats[nic.Floating] = true
 		}
 		if len(mine) == 1 { // the first NIC on this network
 			t.If(store.RevisionIs(n.Key, n.Revision))

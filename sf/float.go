@@ -25,24 +25,32 @@ func (c *Cloud) Float(ctx context.Context, id, asked string) (netip.Addr, error)
 				return spec.Errorf(ErrConflict, "this interface already has a floating ip").About("interface", id)
 			}
 			n, err := record.Get[spec.Network](ctx, c.records, record.NetworkKey(nic.Network))
-			if err != nil {
-				return err
+			if err == nil {
+				err = c.floatWith(ctx, t, nic, n.Value.NAT, asked, nil)
 			}
-			if !n.Value.NAT {
-				return spec.Errorf(ErrInvalid, "network %s has no NAT and so no router that could carry a floating address", nic.Network).About("interface", id)
-			}
-			outside, err := record.Get[spec.Network](ctx, c.records, record.NetworkKey(FloatingNetwork))
-			if err != nil {
-				return err
-			}
-			if addr, err = c.pickAddress(ctx, FloatingNetwork, outside.Value.Prefix(), asked, nil); err != nil {
-				return err
-			}
-			nic.Floating = addr
-			return c.claimAddress(ctx, t, FloatingNetwork, addr, nic.UUID, asked)
+			addr = nic.Floating
+			return err
 		})
 	})
 	return addr, err
+}
+
+// floatWith gives an interface a floating address in t. nat says whether its network
+// has a way outside; mine are addresses that t claims already.
+func (c *Cloud) floatWith(ctx context.Context, t *record.Txn, nic *Interface, nat bool, asked string, mine map[netip.Addr]bool) error {
+	if !nat {
+		return spec.Errorf(ErrInvalid, "network %s has no NAT and so no router that could carry a floating address", nic.Network).About("network", nic.Network)
+	}
+	outside, err := record.Get[spec.Network](ctx, c.records, record.NetworkKey(FloatingNetwork))
+	if err != nil {
+		return err
+	}
+	addr, err := c.pickAddress(ctx, FloatingNetwork, outside.Value.Prefix(), asked, mine)
+	if err != nil {
+		return err
+	}
+	nic.Floating = addr
+	return c.claimAddress(ctx, t, FloatingNetwork, addr, nic.UUID, asked)
 }
 
 // Defloat takes an interface's floating address back. ErrConflict where it has none.

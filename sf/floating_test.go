@@ -126,3 +126,45 @@ func TestFloatWithoutNAT(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFloatAtCreation asks for floating addresses where interfaces are asked for,
+// as many as fit into one transaction with the most interfaces there can be.
+func TestFloatAtCreation(t *testing.T) {
+	ctx := sftest.Context(t)
+	c := sftest.New(t)
+	n := newNetwork(t, c, "10.0.0.0/24")
+	want := small("one")
+	want.UserData = []byte("#!/bin/sh")
+	want.Metadata = sf.Metadata{"tags": []any{"a", "b", "c", "d", "e", "f", "g", "h"}}
+	want.IdempotencyKey = "once"
+	for range 8 {
+		want.Interfaces = append(want.Interfaces, sf.InterfaceSpec{Network: n.UUID, Float: true})
+	}
+	i := newInstance(t, c, want)
+	nics, err := c.InstanceInterfaces(ctx, i.UUID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[netip.Addr]bool{n.Gateway: true}
+	for _, nic := range nics {
+		if !netip.MustParsePrefix("192.168.20.0/24").Contains(nic.Floating) || seen[nic.Floating] {
+			t.Errorf("interface %d has floating address %s; others: %v", nic.Order, nic.Floating, seen)
+		}
+		seen[nic.Floating] = true
+	}
+	if err := c.Defloat(ctx, nics[0].UUID); err != nil {
+		t.Error(err)
+	}
+	if err := c.DeleteInstance(ctx, i.UUID); err != nil {
+		t.Fatal(err)
+	}
+	closed, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Netblock: "10.1.0.0/24"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.CreateInstance(ctx, sf.System, small("two", sf.InterfaceSpec{Network: closed.UUID, Float: true}))
+	if !errors.Is(err, sf.ErrInvalid) || !strings.Contains(err.Error(), "no NAT") {
+		t.Errorf("floating where there is no NAT: %v", err)
+	}
+	c.ComeToRest(t)
+}
