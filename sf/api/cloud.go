@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"net/netip"
 
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -37,6 +38,8 @@ type cloud interface {
 	WaitInstance(ctx context.Context, id string, cond func(*spec.Instance) (bool, error)) (*spec.Instance, error)
 	InstanceInterfaces(ctx context.Context, id string) ([]*spec.Interface, error)
 	Interface(ctx context.Context, id string) (*spec.Interface, error)
+	Float(ctx context.Context, id, asked string) (netip.Addr, error)
+	Defloat(ctx context.Context, id string) error
 	UserData(ctx context.Context, id string) ([]byte, error)
 	SetPower(ctx context.Context, id string, want spec.PowerState) (*spec.Instance, error)
 	Reboot(ctx context.Context, id string, hard bool) (*spec.Operation, error)
@@ -58,7 +61,13 @@ type cloud interface {
 	CacheImage(ctx context.Context, name string, report func(sf.Progress)) error
 	DeleteImage(ctx context.Context, id string) error
 
+	PlaceInstance(ctx context.Context, namespace string, s spec.InstanceSpec) (*sf.Placement, error)
+	RecoverInstance(ctx context.Context, id string, fenced bool) (*spec.Instance, error)
 	Nodes(ctx context.Context) ([]*spec.Node, error)
+	CordonNode(ctx context.Context, name string) error
+	UncordonNode(ctx context.Context, name string) error
+	DrainNode(ctx context.Context, name string, opt sf.DrainOptions) (*sf.Drained, error)
+	RemoveNode(ctx context.Context, name string) error
 }
 
 var _ cloud = (*sf.Cloud)(nil)

@@ -435,6 +435,27 @@ func (f *fakeCloud) Interface(ctx context.Context, id string) (*spec.Interface, 
 	return nil, cmp.Or(err, error(missing(spec.KindInterface, id)))
 }
 
+func (f *fakeCloud) Float(ctx context.Context, id, asked string) (netip.Addr, error) {
+	err := f.enter("Float")
+	defer f.mu.Unlock()
+	if err == nil && f.nics[id].Floating.IsValid() {
+		err = spec.Errorf(spec.ErrConflict, "this interface already has a floating ip")
+	}
+	if err == nil {
+		f.nics[id].Floating = netip.MustParseAddr("192.168.20.7")
+	}
+	return f.nics[id].Floating, err
+}
+
+func (f *fakeCloud) Defloat(ctx context.Context, id string) error {
+	err := f.enter("Defloat")
+	defer f.mu.Unlock()
+	if err == nil {
+		f.nics[id].Floating = netip.Addr{}
+	}
+	return err
+}
+
 func (f *fakeCloud) UserData(ctx context.Context, id string) ([]byte, error) {
 	err := f.enter("UserData")
 	defer f.mu.Unlock()

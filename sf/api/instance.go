@@ -79,6 +79,9 @@ func (q *request) createInstance() (any, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
+	if q.dry() {
+		return q.placement(namespace, s)
+	}
 	i, err := q.cloud.CreateInstance(q.lasting(), namespace, s)
 	if err == nil && !q.asked("async") {
 		i, err = q.waitInstance(i.UUID, "created", sf.InstanceCreated)

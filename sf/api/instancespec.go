@@ -30,6 +30,7 @@ func (q *request) instanceSpec() (spec.InstanceSpec, error) {
 		Metadata:   a.metadata(),
 	}
 	a.inert()
+	a.flag("dry_run") // see dry
 	return s, a.err
 }
 
@@ -60,9 +61,10 @@ func (a *args) disks() []spec.Disk {
 func (a *args) interfaces() []spec.InterfaceSpec {
 	var nics []spec.InterfaceSpec
 	for _, n := range a.list("network", "network") {
-		n.only("network_uuid address macaddress model")
+		n.only("network_uuid address macaddress model float")
 		nics = append(nics, spec.InterfaceSpec{
 			Network: n.text("network_uuid"), Address: n.text("address"), MAC: n.text("macaddress"), Model: n.text("model"),
+			Float: n.flag("float"),
 		})
 		n.merge(a)
 	}

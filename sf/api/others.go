@@ -6,28 +6,6 @@ import (
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
-// getInterface shows an interface to whoever owns it. One that is gone is still
-// shown until it is forgotten, as in the seed.
-func (q *request) getInterface() (any, error) {
-	nic, err := q.cloud.Interface(q.ctx(), q.http.PathValue("interface_uuid"))
-	if errors.Is(err, spec.ErrNotFound) || err == nil && !q.owns(nic.Namespace) {
-		return nil, errInterfaceNotFound
-	}
-	if err != nil {
-		return nil, err
-	}
-	return wireInterface(nic), nil
-}
-
-func (q *request) listNodes() (any, error) {
-	nodes, err := q.cloud.Nodes(q.ctx())
-	out := make([]nodeWire, 0, len(nodes))
-	for _, n := range nodes {
-		out = append(out, wireNode(n))
-	}
-	return out, err
-}
-
 // events shows what happened to the instance or network of the path.
 func (q *request) events() (any, error) {
 	kind, id, err := q.subject()

@@ -142,12 +142,13 @@ type nodeWire struct {
 	LastSeen seconds `json:"lastseen"`
 	Version  *string `json:"version"`
 
-	Live   bool          `json:"live"`
-	Driver string        `json:"driver"`
-	Accel  string        `json:"accel"`
-	Notes  []string      `json:"notes,omitempty"`
-	Limits spec.Capacity `json:"limits"`
-	Used   spec.Capacity `json:"used"`
+	Live     bool          `json:"live"`
+	Cordoned bool          `json:"cordoned"`
+	Driver   string        `json:"driver"`
+	Accel    string        `json:"accel"`
+	Notes    []string      `json:"notes,omitempty"`
+	Limits   spec.Capacity `json:"limits"`
+	Used     spec.Capacity `json:"used"`
 }
 
 // seconds is a time as the seed writes it: seconds since 1970 with a fraction.
@@ -302,6 +303,6 @@ func wireEvent(e *spec.Event) eventWire {
 func wireNode(n *spec.Node) nodeWire {
 	return nodeWire{
 		Name: n.Name, IP: n.Address, LastSeen: at(n.Seen), Version: orNull(n.Version),
-		Live: n.Live, Driver: n.Driver, Accel: n.Accel, Notes: n.Notes, Limits: n.Limits, Used: n.Used,
+		Live: n.Live, Cordoned: n.Cordoned, Driver: n.Driver, Accel: n.Accel, Notes: n.Notes, Limits: n.Limits, Used: n.Used,
 	}
 }

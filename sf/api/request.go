@@ -24,6 +24,7 @@ type request struct {
 	instance  *spec.Instance
 	network   *spec.Network
 	snapshot  *spec.Snapshot
+	nic       *spec.Interface
 }
 
 // What handlers return besides what is to be encoded as JSON.
@@ -118,6 +119,12 @@ func (q *request) lookUp() (err error) {
 			return errSnapshotNotFound
 		}
 		return or(err, errSnapshotNotFound)
+	case interfaceOwner:
+		q.nic, err = q.cloud.Interface(q.ctx(), q.http.PathValue("interface_uuid"))
+		if err == nil && !q.owns(q.nic.Namespace) {
+			return q.noInterface()
+		}
+		return or(err, q.noInterface())
 	}
 	return nil
 }

@@ -92,8 +92,8 @@ func TestRoles(t *testing.T) {
 				check("other", 404, `"network not found"`)
 			case rt.access == snapshotOwner:
 				check("other", 404, `"snapshot not found"`)
-			case strings.HasPrefix(rt.pattern, "/interfaces/"):
-				check("other", 404, `"interface not found"`)
+			case rt.access == interfaceOwner:
+				check("other", 404, `interface not found"`)
 			}
 		})
 	}
@@ -116,7 +116,7 @@ func TestEveryFault(t *testing.T) {
 	}
 	methods := strings.Fields("CreateNamespace Namespace Namespaces DeleteNamespace SetKey DeleteKey Authenticate " +
 		"Metadata SetMetadata DeleteMetadata Events CreateNetwork Network Networks DeleteNetwork WaitNetwork NetworkInterfaces " +
-		"CreateInstance Instance Instances DeleteInstance WaitInstance InstanceInterfaces Interface UserData SetPower " +
+		"CreateInstance Instance Instances DeleteInstance WaitInstance InstanceInterfaces Interface Float Defloat UserData SetPower " +
 		"Reboot Operation Operations WaitOperation Snapshot SnapshotByID InstanceSnapshots Snapshots OpenSnapshot DeleteSnapshot WaitSnapshotGone " +
 		"Images CacheImage DeleteImage " +
 		"ConsoleLog Console Nodes")

@@ -11,12 +11,13 @@ import (
 type access int
 
 const (
-	anyone        access = iota
-	caller               // whoever has a valid token
-	admin                // the system namespace; 401 for others
-	instanceOwner        // the namespace of the instance in the path, or system; 404 for others
-	networkOwner         // the same for networks
-	snapshotOwner        // and for snapshots
+	anyone         access = iota
+	caller                // whoever has a valid token
+	admin                 // the system namespace; 401 for others
+	instanceOwner         // the namespace of the instance in the path, or system; 404 for others
+	networkOwner          // the same for networks
+	snapshotOwner         // and for snapshots
+	interfaceOwner        // and for interfaces
 )
 
 // route is one method of one URL.
@@ -44,7 +45,8 @@ func routes() []route {
 		instance   = instances + "/{instance_uuid}"
 		snapshots  = "/snapshots"
 		snapshot   = snapshots + "/{snapshot_uuid}"
-		instArgs   = "name cpus memory network disk ssh_key user_data placed_on namespace instance_uuid video uefi metadata nvram_template secure_boot"
+		nic        = "/interfaces/{interface_uuid}"
+		instArgs   = "name cpus memory network disk ssh_key user_data placed_on namespace instance_uuid video uefi metadata nvram_template secure_boot dry_run"
 	)
 	return []route{
 		{get, "/{$}", anyone, "", (*request).root},
@@ -110,8 +112,15 @@ func routes() []route {
 		{get, "/images/{image_id}", admin, "", (*request).getImage},
 		{del, "/images/{image_id}", admin, "", (*request).deleteImage},
 
-		{get, "/interfaces/{interface_uuid}", caller, "", (*request).getInterface},
+		{get, nic, interfaceOwner, "", (*request).getInterface},
+		{post, nic + "/float", interfaceOwner, "", (*request).float},
+		{post, nic + "/defloat", interfaceOwner, "", (*request).defloat},
 		{get, "/nodes", admin, "", (*request).listNodes},
+		{del, "/nodes/{node}", admin, "", (*request).removeNode},
+		{post, "/nodes/{node}/cordon", admin, "", (*request).cordonNode},
+		{post, "/nodes/{node}/uncordon", admin, "", (*request).uncordonNode},
+		{post, "/nodes/{node}/drain", admin, "recover ask", (*request).drainNode},
+		{post, instance + "/recover", admin, "fenced", (*request).recoverInstance},
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/shakenfist/cloud/sf/sftest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -37,7 +36,7 @@ func TestWire(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := converse(t, sftest.New(t).Cloud)
+			c := converse(t, wireCloud(t, t.Name()[len("TestWire/"):]))
 			got := c.replay(string(want))
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -188,7 +187,7 @@ var (
 	macs     = regexp.MustCompile(`02:00(:[0-9a-f]{2}){4}`)
 	jwts     = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)
 	triggers = regexp.MustCompile(`,?\{[^{}]*(\{time\}[^{}]*|\{uuid-\d+\}[^{}]*)*"operation":"trigger"[^{}]*(\{time\}[^{}]*)*\}`) // they come when they come
-	ips      = regexp.MustCompile(`"(ipv4|floating_gateway)":"([0-9.]+)"`)
+	ips      = regexp.MustCompile(`"(ipv4|floating|floating_gateway)":"([0-9.]+)"`)
 	versions = regexp.MustCompile(`"version":"\d+(\.\d+)+"`)
 	vnis     = regexp.MustCompile(`"(vxid|vxlan_id)":[1-9][0-9]*`)
 	times    = regexp.MustCompile(`"(duration|deadline|state_updated|power_state_updated|created|timestamp|last|lastseen|used|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
