@@ -19,6 +19,7 @@ func (n Network) Clone() Network {
 
 // Clone returns a copy that shares nothing with o.
 func (o Observed) Clone() Observed {
+	o.Outside.Peers = slices.Clone(o.Outside.Peers)
 	o.Networks = slices.Clone(o.Networks)
 	for i, n := range o.Networks {
 		o.Networks[i] = n.Clone()

@@ -49,7 +49,7 @@ func diffOutside(want Outside, have Observed) []Step {
 	switch {
 	case !want.Prefix.IsValid() && (have.Outside.Prefix.IsValid() || len(have.OutsideDamaged) > 0):
 		return []Step{{Op: OutsideDel}}
-	case want.Prefix.IsValid() && (want != have.Outside || len(have.OutsideDamaged) > 0):
+	case want.Prefix.IsValid() && (!want.Equal(have.Outside) || len(have.OutsideDamaged) > 0):
 		return []Step{{Op: OutsideSet, Outside: want, Why: strings.Join(have.OutsideDamaged, "; ")}}
 	}
 	return nil
@@ -131,7 +131,7 @@ func (d *differ) gateway(was Network, outside Outside) {
 	for _, f := range sortedValues(have) {
 		d.del(Step{Op: FloatDel, Floating: f})
 	}
-	moved := was.Prefix != d.want.Prefix || was.Router != d.want.Router || outside != d.host.Outside
+	moved := was.Prefix != d.want.Prefix || was.Router != d.want.Router || !outside.sameForRouters(d.host.Outside)
 	if old == nil || old.Addr != w.Addr || old.NAT != w.NAT || moved {
 		d.add(Step{Op: GatewaySet, Outside: d.host.Outside})
 	}

@@ -41,12 +41,52 @@ type Underlay struct {
 	MTU  int        // of the underlay in bytes; 0 means that of the device that has Addr
 }
 
-// Outside is the segment of floating addresses on this host.
+// Mode is how the outside segment meets the world.
+type Mode string
+
+// Modes.
+const (
+	// Local: the segment ends at this host, which forwards between it and the world
+	// and masquerades what leaves. For a cloud of one host.
+	Local Mode = ""
+	// L2: the segment is the uplink's own. Routers are neighbours of whatever is
+	// there, answer ARP for their addresses, and tell when they take them over.
+	L2 Mode = "l2"
+	// Routed: the hosts share the segment by a VXLAN of its own, and one of them,
+	// the edge, is its way to the world, which routes Prefix there.
+	Routed Mode = "routed"
+)
+
+// Outside is the segment where routers meet the world, as this host sees it.
 type Outside struct {
-	Prefix netip.Prefix // the floating block; its first address is this host's, the routers' default gateway
-	// Uplink is the device towards the world for masquerading what leaves the
-	// outside segment; empty means wherever the host's routes lead.
+	// Prefix is the block of the routers' own and floating addresses. In the modes
+	// Local and Routed its first address is the host's (the edge's).
+	Prefix netip.Prefix
+	// Uplink is the device towards the world. L2: a device without addresses (a
+	// second NIC, a VLAN, an end of a veth pair into a bridge), which becomes a port
+	// of the segment; required. Else: the only way out of the segment; empty means
+	// wherever the host's routes lead.
 	Uplink string
+	Mode   Mode
+	// Via is the routers' default gateway in mode L2; not valid means the first
+	// address of Segment.
+	Via netip.Addr
+	// Segment is the whole prefix of the uplink's segment in mode L2, where Prefix
+	// is but a part of it; not valid means Prefix.
+	Segment netip.Prefix
+	// Fenced routers work only while they are kept: see Keeper.
+	Fenced bool
+	// VNI, in mode Routed, is that of the shared segment, and no network's. It needs
+	// an underlay.
+	VNI uint32
+	// Peers are the other hosts' VTEPs in mode Routed.
+	Peers []netip.Addr
+	// Edge is set where this host is the edge.
+	Edge bool
+	// EdgeAddr is an address that the edge takes on at the uplink, so that the world
+	// can route Prefix to one address whichever host is the edge. Not valid means
+	// that the world finds the edge in another way.
+	EdgeAddr netip.Prefix
 }
 
 // Network is one virtual network on this host.

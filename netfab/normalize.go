@@ -23,10 +23,15 @@ const VXLANOverhead = 50
 // then nothing of want can be used. Every error is an ErrInvalid. want itself is
 // not changed.
 func Normalize(want Desired) (Desired, []*NetworkError, error) {
-	out := Desired{Underlay: want.Underlay, Outside: want.Outside}
 	if err := checkHost(want); err != nil {
 		return Desired{}, nil, err
 	}
+	outside, err := normalOutside(want)
+	if err != nil {
+		return Desired{}, nil, err
+	}
+	want.Outside = outside
+	out := Desired{Underlay: want.Underlay, Outside: outside}
 	reasons := clashes(want)
 	var bad []*NetworkError
 	for _, n := range want.Networks {
@@ -51,20 +56,12 @@ func invalidf(format string, args ...any) error {
 
 // checkHost checks what is not part of any network.
 func checkHost(want Desired) error {
-	u, o := want.Underlay, want.Outside
+	u := want.Underlay
 	switch {
 	case u.Addr.IsValid() && (!u.Addr.Is4() || u.Addr.IsMulticast() || u.Addr.IsUnspecified()):
 		return invalidf("underlay address %s is not an IPv4 unicast address", u.Addr)
 	case u.MTU != 0 && (u.MTU < minMTU+VXLANOverhead || u.MTU > maxMTU):
 		return invalidf("underlay MTU %d is not within %d to %d", u.MTU, minMTU+VXLANOverhead, maxMTU)
-	case len(o.Uplink) > 15 || strings.ContainsAny(o.Uplink, "/ \t\n"):
-		return invalidf("uplink %q is not an interface name", o.Uplink)
-	}
-	if !o.Prefix.IsValid() {
-		return nil
-	}
-	if err := checkPrefix(o.Prefix); err != nil {
-		return fmt.Errorf("outside: %w", err)
 	}
 	return nil
 }
@@ -89,7 +86,11 @@ func clashes(want Desired) map[string]string {
 		}
 		owner[what] = id
 	}
+	shared := want.Outside.Mode == Routed
 	for _, n := range want.Networks {
+		if shared && n.VNI == want.Outside.VNI {
+			reasons[n.ID] = fmt.Sprintf("VNI %d is that of the outside segment", n.VNI)
+		}
 		claim(n.ID, "ID "+n.ID)
 		claim(n.ID, fmt.Sprintf("VNI %d", n.VNI))
 		if n.Gateway == nil {
@@ -123,7 +124,7 @@ func normalNetwork(n Network, want Desired) (Network, error) {
 	if err != nil {
 		return n, err
 	}
-	gateway, err := normalGateway(n, want.Outside.Prefix)
+	gateway, err := normalGateway(n, want.Outside)
 	if err != nil {
 		return n, err
 	}
@@ -146,7 +147,7 @@ func checkBase(n *Network, want Desired) error {
 	if err := checkPrefix(n.Prefix); err != nil {
 		return err
 	}
-	if o := want.Outside.Prefix; o.IsValid() && o.Overlaps(n.Prefix) {
+	if o := want.Outside.Whole(); o.IsValid() && o.Overlaps(n.Prefix) {
 		return invalidf("prefix %s overlaps the outside's %s: its router could not tell them apart", n.Prefix, o)
 	}
 	if !hostAddr(n.Prefix, n.Router.Addr) {
@@ -252,15 +253,16 @@ func isRouter(r Remote, n Network) bool {
 
 // normalGateway checks the outside half; that no two networks want the same
 // outside address is the business of clashes.
-func normalGateway(n Network, outside netip.Prefix) (*Gateway, error) {
+func normalGateway(n Network, o Outside) (*Gateway, error) {
 	if n.Gateway == nil {
 		return nil, nil
 	}
 	g := *n.Gateway
+	outside := o.Prefix
 	if !outside.IsValid() {
 		return nil, invalidf("a gateway is wanted but this host has no outside prefix")
 	}
-	if !hostAddr(outside, g.Addr) || g.Addr == First(outside) {
+	if !poolAddr(o, g.Addr) || g.Addr == o.Router() {
 		return nil, invalidf("gateway address %v is not an address for routers in %s", g.Addr, outside)
 	}
 	g.Floating = slices.Clone(g.Floating)
@@ -270,7 +272,7 @@ func normalGateway(n Network, outside netip.Prefix) (*Gateway, error) {
 	inside := map[netip.Addr]bool{}
 	for _, f := range g.Floating {
 		switch {
-		case !hostAddr(outside, f.Outside) || f.Outside == First(outside):
+		case !poolAddr(o, f.Outside) || f.Outside == o.Router():
 			return nil, invalidf("floating address %v is not an address for routers in %s", f.Outside, outside)
 		case !hostAddr(n.Prefix, f.Inside) || f.Inside == n.Router.Addr:
 			return nil, invalidf("floating address %v leads to %v, which is not a guest's address in %s", f.Outside, f.Inside, n.Prefix)
@@ -290,6 +292,12 @@ func First(p netip.Prefix) netip.Addr { return p.Masked().Addr().Next() }
 // network's own, not the broadcast address.
 func hostAddr(p netip.Prefix, a netip.Addr) bool {
 	return a.Is4() && p.Contains(a) && a != p.Masked().Addr() && a != broadcast(p)
+}
+
+// poolAddr reports whether a router can have an address of the outside block:
+// where that is part of a larger segment, its ends are nothing special.
+func poolAddr(o Outside, a netip.Addr) bool {
+	return a.Is4() && o.Prefix.Contains(a) && hostAddr(o.Whole(), a)
 }
 
 // broadcast is the last address of an IPv4 prefix.

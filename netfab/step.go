@@ -58,7 +58,7 @@ func (s Step) String() string {
 	case StrayDel:
 		b.WriteString(" " + s.Stray)
 	case OutsideSet:
-		b.WriteString(" " + outsideText(s.Outside))
+		b.WriteString(" " + s.Outside.String())
 	case NetworkAdd, NetworkSet:
 		b.WriteString(" " + baseText(*s.Want))
 		if s.Underlay.Addr.IsValid() {
@@ -77,14 +77,6 @@ func (s Step) String() string {
 		b.WriteString(" # " + s.Why)
 	}
 	return b.String()
-}
-
-func outsideText(o Outside) string {
-	text := fmt.Sprintf("addr %s via %s", o.Prefix, First(o.Prefix))
-	if o.Uplink != "" {
-		text += " dev " + o.Uplink
-	}
-	return text
 }
 
 func baseText(n Network) string {

@@ -8,7 +8,7 @@ func (o Observed) String() string {
 	var b strings.Builder
 	line := func(parts ...string) { b.WriteString(strings.Join(parts, " ") + "\n") }
 	if o.Outside.Prefix.IsValid() {
-		line("outside", outsideText(o.Outside))
+		line("outside", o.Outside.String())
 	}
 	for _, why := range o.OutsideDamaged {
 		line("  damaged:", why)

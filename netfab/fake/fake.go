@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/shakenfist/cloud/netfab"
 )
@@ -21,11 +22,13 @@ type Config struct {
 	Host *Host
 	// Tag says whose things on the host are ours ("cluster/node").
 	Tag string
-	// Hook, if not nil, is called before each call ("apply", "observe", "frames")
+	// Hook, if not nil, is called before each call ("apply", "observe", "frames", "keep")
 	// and before each step of an Apply (the step's text). Its error takes the place
 	// of the call or step; netfab.ErrAborted ends the Apply there. It must not call
 	// the Fabric.
 	Hook func(what string) error
+	// Now is the clock of Keep; nil is one that stands still.
+	Now func() time.Time
 }
 
 // Fabric is one process's hold on a simulated host.
@@ -33,21 +36,38 @@ type Fabric struct {
 	host *Host
 	tag  string
 	hook func(string) error
+	now  func() time.Time
 	mu   sync.Mutex // serializes Apply
 }
 
-var _ netfab.Fabric = (*Fabric)(nil)
+var (
+	_ netfab.Fabric = (*Fabric)(nil)
+	_ netfab.Keeper = (*Fabric)(nil)
+)
 
 // New returns a fabric over cfg.Host.
 func New(cfg Config) *Fabric {
-	f := &Fabric{host: cfg.Host, tag: cfg.Tag, hook: cfg.Hook}
+	f := &Fabric{host: cfg.Host, tag: cfg.Tag, hook: cfg.Hook, now: cfg.Now}
 	if f.host == nil {
 		f.host = NewHost()
 	}
 	if f.hook == nil {
 		f.hook = func(string) error { return nil }
 	}
+	if f.now == nil {
+		f.now = func() time.Time { return time.Time{} }
+	}
 	return f
+}
+
+// Keep lets fenced routers work for d; Host.Routes tells whether they do.
+func (f *Fabric) Keep(ctx context.Context, d time.Duration) error {
+	until := f.now().Add(d)
+	if err := f.enter(ctx, "keep"); err != nil {
+		return err
+	}
+	f.host.keep(f.tag, until)
+	return nil
 }
 
 // Host returns the simulated machine.

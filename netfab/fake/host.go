@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/shakenfist/cloud/netfab"
 )
@@ -17,11 +18,12 @@ type Host struct {
 	mu      sync.Mutex
 	fabrics map[string]*netfab.Observed // by tag
 	foreign map[string]bool             // names of things of other people's
+	kept    map[string]time.Time        // until when fenced routers work, by tag
 }
 
 // NewHost returns an empty host.
 func NewHost() *Host {
-	return &Host{fabrics: map[string]*netfab.Observed{}, foreign: map[string]bool{}}
+	return &Host{fabrics: map[string]*netfab.Observed{}, foreign: map[string]bool{}, kept: map[string]time.Time{}}
 }
 
 // String prints everything on the host, sorted, in the words of netfab.Step.
@@ -53,6 +55,20 @@ func (h *Host) Vacate(tag string, vni uint32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.foreign, netfab.NamespaceName(tag, vni))
+}
+
+// Routes tells whether the routers of a tag forward and answer outside: always
+// where they are not fenced, else while they are kept.
+func (h *Host) Routes(tag string, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.of(tag).Outside.Fenced || now.Before(h.kept[tag])
+}
+
+func (h *Host) keep(tag string, until time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept[tag] = until
 }
 
 func (h *Host) occupied(name string) bool {

@@ -3,6 +3,7 @@ package fake_test
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/netfab/fake"
@@ -30,6 +31,7 @@ func TestFabric(t *testing.T) {
 				return fake.New(fake.Config{Host: host, Tag: tag, Hook: hook})
 			},
 			Text: host.String, Occupy: host.Occupy, Underlay: netip.MustParseAddr("198.18.0.1"),
+			Routes: func() bool { return host.Routes("netfabtest/node", time.Time{}) },
 			Breaks: map[string]func(){
 				"a port goes":     edit(func(_ *netfab.Observed, n *netfab.Network) { n.Ports = n.Ports[1:] }),
 				"a port changes":  edit(func(_ *netfab.Observed, n *netfab.Network) { n.Ports[0].MAC = "02:00:00:00:00:99" }),

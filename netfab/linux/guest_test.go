@@ -211,3 +211,16 @@ func whoAmI(t testing.TB, ns *netns.NS, server netip.Addr, port int) string {
 	t.Errorf("%s does not answer", to)
 	return ""
 }
+
+// answered sends datagrams from a socket until one is answered, or the wait ends.
+func answered(conn *net.UDPConn, server netip.AddrPort, wait time.Duration) bool {
+	buf := make([]byte, 1<<16)
+	for end := time.Now().Add(wait); time.Now().Before(end); {
+		conn.WriteToUDPAddrPort([]byte("still there?"), server)
+		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // then ask again
+		if _, from, err := conn.ReadFromUDPAddrPort(buf); err == nil && from == server {
+			return true
+		}
+	}
+	return false
+}

@@ -3,6 +3,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -97,8 +98,7 @@ func (a *apply) setOutside(o netfab.Outside) error {
 		return err
 	}
 	if exists && !ours {
-		return fmt.Errorf("%w: nftables table inet %s has rules without the mark of %q: remove it or run with another tag",
-			netfab.ErrForeign, table.Name, a.names.tag)
+		return a.foreignTable("inet")
 	}
 	if err := a.hook("build table " + table.Name); err != nil {
 		return err
@@ -114,6 +114,9 @@ func (a *apply) setOutside(o netfab.Outside) error {
 		return err
 	}
 	if err := a.openGates(conn); err != nil {
+		return err
+	}
+	if err := a.setFence(conn, o); err != nil {
 		return err
 	}
 	if err := a.setSegment(o); err != nil {
@@ -196,6 +199,9 @@ func (a *apply) delOutside() error {
 		return err
 	}
 	if err := conn.Shut(append(drop, stale...)); err != nil {
+		return err
+	}
+	if err := a.setFence(conn, netfab.Outside{}); err != nil && !errors.Is(err, netfab.ErrForeign) {
 		return err
 	}
 	exists, ours, err := conn.Owned(nftables.TableFamilyINet, a.names.table())

@@ -147,6 +147,15 @@ func connect(ns *netns.NS, to netip.AddrPort) (fd int, err error) {
 // sniff captures IPv4 packets that arrive on a device; the result returns them.
 func sniff(t *testing.T, ns *netns.NS, device string) func() [][]byte {
 	t.Helper()
+	capture := sniffAll(t, ns, device)
+	return func() [][]byte {
+		return slices.DeleteFunc(capture(), func(p []byte) bool { return len(p) < 34 || !bytes.Equal(p[12:14], []byte{8, 0}) })
+	}
+}
+
+// sniffAll captures all frames that arrive on a device.
+func sniffAll(t *testing.T, ns *netns.NS, device string) func() [][]byte {
+	t.Helper()
 	var fd int
 	if err := ns.Do(func() error {
 		index, err := ifIndex(device)
@@ -169,9 +178,7 @@ func sniff(t *testing.T, ns *netns.NS, device string) func() [][]byte {
 			if err != nil {
 				return packets
 			}
-			if n >= 34 && bytes.Equal(buf[12:14], []byte{8, 0}) {
-				packets = append(packets, buf[:n])
-			}
+			packets = append(packets, buf[:n])
 		}
 	}
 }

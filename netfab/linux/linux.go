@@ -54,6 +54,7 @@ type Fabric struct {
 	now    func() time.Time
 	log    *slog.Logger
 	hook   func(string) error
+	fence  fence
 
 	mu      sync.Mutex // serializes everything below, and Apply
 	ready   bool       // dir is prepared
@@ -107,6 +108,12 @@ func (f *Fabric) Close() error {
 	defer f.mu.Unlock()
 	for id := range f.frames {
 		f.endFrames(id)
+	}
+	f.fence.mu.Lock()
+	defer f.fence.mu.Unlock()
+	if f.fence.conn != nil {
+		f.fence.conn.Close()
+		f.fence.conn = nil
 	}
 	return f.host.Close()
 }

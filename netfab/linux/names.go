@@ -47,28 +47,31 @@ func (n names) vni(namespace string) (uint32, bool) {
 // uplink that of the host's end of a router's veth pair.
 func (n names) outside() string               { return "sfo-" + n.short }
 func (n names) table() string                 { return "sf-" + n.short }
-func (n names) uplink(vni uint32) string      { return fmt.Sprintf("sfv%s%06x", n.short, vni) }
+func (n names) fenced() string                { return "sfv" + n.short } // how names of the segment's ports of ours begin
+func (n names) uplink(vni uint32) string      { return fmt.Sprintf("%s%06x", n.fenced(), vni) }
+func (n names) sharedMesh() string            { return n.fenced() + "mesh" }
 func (n names) mark() string                  { return "shakenfist " + n.tag }
 func (n names) networkAlias(id string) string { return n.mark() + " network " + id }
 func (n names) uplinkAlias(id string) string  { return n.mark() + " router of " + id }
 
-// outsideAlias keeps on the outside bridge what the segment should be.
+// outsideAlias keeps on the outside bridge what the segment should be, except
+// what the kernel keeps: its peers.
 func (n names) outsideAlias(o netfab.Outside) string {
-	alias := fmt.Sprintf("%s outside %s", n.mark(), o.Prefix)
-	if o.Uplink != "" {
-		alias += " dev " + o.Uplink
-	}
-	return alias
+	o.Peers = nil
+	return n.mark() + " outside " + o.String()
 }
 
 // parseOutside reads it; ours is false for an alias without our mark.
 func (n names) parseOutside(alias string) (o netfab.Outside, ours bool) {
 	rest, ours := strings.CutPrefix(alias, n.mark()+" outside ")
-	prefix, uplink, _ := strings.Cut(rest, " dev ")
-	if p, err := netip.ParsePrefix(prefix); err == nil && p.Addr().Is4() {
-		o = netfab.Outside{Prefix: p, Uplink: uplink}
+	if !ours {
+		return netfab.Outside{}, false
 	}
-	return o, ours
+	o, err := netfab.ParseOutside(rest)
+	if err != nil {
+		return netfab.Outside{}, true
+	}
+	return o, true
 }
 
 // networkID reads a loopback device's alias.

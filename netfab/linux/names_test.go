@@ -17,7 +17,8 @@ func TestAliases(t *testing.T) {
 	n.ID = long
 	n.Ports[0].ID = long
 	n.Ports[1].Addr = netip.Addr{}
-	o := netfab.Outside{Prefix: outside.Prefix, Uplink: "uplink-15-bytes"}
+	o := netfab.Outside{Prefix: outside.Prefix, Uplink: "uplink-15-bytes", Fenced: true, Mode: netfab.Routed, VNI: 0xffffff,
+		Edge: true, EdgeAddr: netip.MustParsePrefix("203.200.113.200/24")}
 
 	var base netfab.Network
 	if !parseBase(baseAlias(&n), &base) || base.Prefix != n.Prefix || base.Router != n.Router {
@@ -31,7 +32,7 @@ func TestAliases(t *testing.T) {
 	if p, via, g := parseGateway(gatewayAlias(o, n.Gateway)); g == nil || g.Addr != n.Gateway.Addr || !g.NAT || p.Bits() != 24 || via != netfab.First(o.Prefix) {
 		t.Errorf("gateway: %v %v %+v", p, via, g)
 	}
-	if got, ours := names.parseOutside(names.outsideAlias(o)); !ours || got != o {
+	if got, ours := names.parseOutside(names.outsideAlias(o)); !ours || !got.Equal(o) {
 		t.Errorf("outside: %+v, want %+v", got, o)
 	}
 	if id, ours := names.networkID(names.networkAlias(n.ID)); !ours || id != n.ID {
@@ -47,7 +48,7 @@ func TestAliases(t *testing.T) {
 		}
 	}
 	for _, vni := range []uint32{1, 0xffffff} {
-		if len(names.uplink(vni)) > 15 || len(names.outside()) > 15 {
+		if len(names.uplink(vni)) > 15 || len(names.outside()) > 15 || len(names.sharedMesh()) > 15 {
 			t.Errorf("%s, %s: too long for interfaces", names.uplink(vni), names.outside())
 		}
 		if got, ok := names.vni(names.namespace(vni)); !ok || got != vni {

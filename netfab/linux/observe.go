@@ -197,6 +197,12 @@ func (a *apply) examineOutside() error {
 	if wrong != "" {
 		damaged("%s", wrong)
 	}
+	if wrong, err = a.checkFence(conn, is); err != nil {
+		return err
+	}
+	if wrong != "" {
+		damaged("%s", wrong)
+	}
 	return a.host.Do(func() error {
 		wrong, err := netns.Differ(append(quiet(l.Name), forwarding...))
 		if wrong != "" {
@@ -236,7 +242,7 @@ func (a *apply) strayDevices() ([]string, error) {
 	var strays []string
 	for _, name := range sortedKeys(links) {
 		ours := strings.HasPrefix(links[name].Alias, a.names.uplinkAlias(""))
-		if ours && strings.HasPrefix(name, "sfv"+a.names.short) && !expected[name] {
+		if ours && strings.HasPrefix(name, a.names.fenced()) && !expected[name] {
 			strays = append(strays, strayDevice+name)
 		}
 	}

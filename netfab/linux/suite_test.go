@@ -33,6 +33,7 @@ func TestFabric(t *testing.T) {
 			Text:     w.text,
 			Occupy:   w.occupy,
 			Underlay: hostUplink.Addr(),
+			Routes:   w.routes,
 			Breaks:   w.breaks(),
 		}
 	})

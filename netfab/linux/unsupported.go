@@ -46,5 +46,8 @@ func (*Fabric) Attachment(string, uint32, string) netfab.Attachment { return net
 // Frames returns errors.ErrUnsupported.
 func (*Fabric) Frames(context.Context, string) (io.ReadWriteCloser, error) { return nil, errOS }
 
+// Keep returns errors.ErrUnsupported.
+func (*Fabric) Keep(context.Context, time.Duration) error { return errOS }
+
 // Close returns nil.
 func (*Fabric) Close() error { return nil }

@@ -34,6 +34,9 @@ type Host struct {
 	// Breaks are ways to damage network Broken() on the host behind the fabric's
 	// back, with their names.
 	Breaks map[string]func()
+	// Routes tells whether the router of network Broken().Networks[0] forwards and
+	// answers outside now. It is asked where the fabric is a netfab.Keeper.
+	Routes func() bool
 	// Networks is how many networks TestMany makes; 0 means 50.
 	Networks int
 }
@@ -62,6 +65,7 @@ func Run(t *testing.T, newHost func(t *testing.T) Host) {
 		{"Concurrent", testConcurrent},
 		{"Attachment", testAttachment},
 		{"Frames", testFrames},
+		{"Keep", testKeep},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newHost(t)) })
 	}
@@ -81,7 +85,9 @@ func (h Host) openHook(t *testing.T, tag string, hook func(string) error) netfab
 }
 
 // isChange tells a change of the host from the calls that a hook may see too.
-func isChange(what string) bool { return what != "apply" && what != "observe" && what != "frames" }
+func isChange(what string) bool {
+	return what != "apply" && what != "observe" && what != "frames" && what != "keep"
+}
 
 // apply applies and checks that the host is as wanted.
 func apply(t *testing.T, f netfab.Fabric, want netfab.Desired) {

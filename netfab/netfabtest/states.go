@@ -103,12 +103,21 @@ func states(underlay netip.Addr) []state {
 		{"another VNI", desired(with(func(n *netfab.Network) { n.VNI++ }))},
 		{"another network under the same VNI", desired(with(func(n *netfab.Network) { n.ID, n.VNI = Network(3, 0).ID, n.VNI+1 }))},
 		{"another outside block", otherOutside(base)},
+		{"a fenced outside", fenced(floating)},
+		{"and not any more", desired(base)},
 		{"no outside", netfab.Desired{Networks: []netfab.Network{with(func(n *netfab.Network) { n.Gateway = nil })}}},
 	}
 	if underlay.IsValid() {
 		list = append(list, meshStates(underlay, with)...)
 	}
 	return append(list, state{"nothing", netfab.Desired{}})
+}
+
+// fenced is a fabric whose routers work only while they are kept.
+func fenced(networks ...netfab.Network) netfab.Desired {
+	d := desired(networks...)
+	d.Outside.Fenced = true
+	return d
 }
 
 func otherOutside(n netfab.Network) netfab.Desired {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -16,6 +17,9 @@ import (
 // Element is one element of a set, or of a map where it has a Value.
 type Element struct {
 	Key, Value string // bytes
+	// Timeout is how long the kernel keeps the element, in whole milliseconds, in a
+	// set that ages; 0 means for ever. Listings leave it out.
+	Timeout time.Duration
 }
 
 // chunk keeps the attribute that holds the elements below its 16 bit length,
@@ -107,6 +111,20 @@ func (c *Conn) Update(t Table, changes ...Change) error {
 	return nil
 }
 
+// Refill replaces all elements of a set in one transaction, whatever they were,
+// timeouts too; those that a set has cannot be changed otherwise before Linux 6.12.
+func (c *Conn) Refill(t Table, s Set, elements []Element) error {
+	set := s.in(&nftables.Table{Family: t.Family, Name: t.Name})
+	c.nl.FlushSet(set)
+	if err := chunks(elements, func(es []nftables.SetElement) error { return c.nl.SetAddElements(set, es) }); err != nil {
+		return fmt.Errorf("add elements to %s: %w", set.Name, err)
+	}
+	if err := c.nl.Flush(); err != nil {
+		return fmt.Errorf("update table %s: %w", t.Name, err)
+	}
+	return nil
+}
+
 // Match returns the change that makes a set have exactly the elements wanted.
 func (c *Conn) Match(t Table, s Set, want []Element) (Change, error) {
 	return c.MatchPrefix(t, s, "", want)
@@ -142,7 +160,7 @@ func chunks(elements []Element, do func([]nftables.SetElement) error) error {
 		n := min(len(elements), chunk)
 		part := make([]nftables.SetElement, n)
 		for i, e := range elements[:n] {
-			part[i].Key = []byte(e.Key)
+			part[i].Key, part[i].Timeout = []byte(e.Key), e.Timeout
 			if e.Value != "" {
 				part[i].Val = []byte(e.Value)
 			}

@@ -54,6 +54,19 @@ func Out(name string) Rule { return meta(expr.MetaKeyOIFNAME, expr.CmpOpEq, IfNa
 // NotOut matches packets that leave by another.
 func NotOut(name string) Rule { return meta(expr.MetaKeyOIFNAME, expr.CmpOpNeq, IfName(name)) }
 
+// InPrefix matches packets that came in by an interface whose name begins so.
+func InPrefix(prefix string) Rule {
+	return meta(expr.MetaKeyIIFNAME, expr.CmpOpEq, []byte(prefix))
+}
+
+// OutPrefix matches packets that leave by an interface whose name begins so.
+func OutPrefix(prefix string) Rule {
+	return meta(expr.MetaKeyOIFNAME, expr.CmpOpEq, []byte(prefix))
+}
+
+// EtherType puts a packet's Ethernet type into register 1.
+func EtherType() Rule { return Rule{&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1}} }
+
 // Proto matches the transport protocol (unix.IPPROTO_UDP).
 func Proto(number byte) Rule { return meta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{number}) }
 

@@ -35,6 +35,8 @@ type Set struct {
 	Value nftables.SetDatatype
 	// Native is for keys in the host's byte order (interface names).
 	Native bool
+	// Ages is for elements that may have a Timeout.
+	Ages bool
 }
 
 // Chain is a chain; without a Type it has no hook and is only jumped to.
@@ -180,7 +182,7 @@ func comment(text string) []byte {
 }
 
 func (s Set) in(table *nftables.Table) *nftables.Set {
-	set := &nftables.Set{Table: table, Name: s.Name, KeyType: s.Key, DataType: s.Value, IsMap: s.Value.Bytes > 0}
+	set := &nftables.Set{Table: table, Name: s.Name, KeyType: s.Key, DataType: s.Value, IsMap: s.Value.Bytes > 0, HasTimeout: s.Ages}
 	if s.Native {
 		set.KeyByteOrder = binaryutil.NativeEndian
 	}
