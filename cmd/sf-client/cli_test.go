@@ -118,6 +118,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if bytes.Contains(body, []byte(`"dry_run":true`)) {
 		what = "dry run"
+		if bytes.Contains(body, []byte(`"cpus":99`)) {
+			what = "dry run in vain"
+		}
 	}
 	reply, ok := s.replies[what]
 	if !ok {
@@ -177,10 +180,17 @@ var replies = map[string]string{
 	"GET /interfaces/" + f1: `{"uuid": "` + f1 + `", "network_uuid": "` + n1 + `", "instance_uuid": "` + i1 + `", "macaddr": "00:00:00:a8:58:f9", "ipv4": "192.168.1.24", "order": 0, "floating": "192.168.20.9", "state": "created", "state_updated": 1601091239.9, "model": "virtio"}`,
 	"dry run":               `{"node": "sf-1", "nodes": ["sf-1", "sf-3"], "why_not": {"sf-2": "it is cordoned"}}`,
 
+	"dry run in vain": `{"node": null, "nodes": [], "why_not": {"sf-1": "not enough CPUs"}}`,
+
 	"POST /interfaces/" + f1 + "/float":   `null`,
 	"POST /interfaces/" + f1 + "/defloat": `{"error": "this interface does not have a floating ip", "status": 409}`,
 	"POST /nodes/sf-1/cordon":             `null`,
 	"POST /nodes/sf-1/uncordon":           `null`,
+	"POST /nodes/sf-1/drain":              `{"routers": ["` + n1 + `"], "recovered": [], "remains": {"` + i1 + `": "instance vm1 runs there"}}`,
+	"POST /nodes/sf-2/drain":              `{"routers": [], "recovered": ["` + i1 + `"], "remains": {}}`,
+	"DELETE /nodes/sf-1":                  `null`,
+	"DELETE /nodes/sf-2":                  `{"error": "node sf-2 is there: drain it and stop its daemon first", "status": 409, "class": "conflict"}`,
+	"POST /instances/" + i1 + "/recover":  instance1,
 	"POST /nodes/sf-9/cordon":             `{"error": "unauthorized", "status": 401, "class": "forbidden"}`,
 	"POST /nodes/sf-9/uncordon":           `{"error": "unauthorized", "status": 401, "class": "unauthorized"}`,
 

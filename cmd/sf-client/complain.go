@@ -13,6 +13,9 @@ import (
 // complain says why a command failed: on standard output, in the seed's words;
 // on standard error where the output is a file's content.
 func (a *app) complain(err error) {
+	if a.format == asJSON && errors.As(err, new(toldError)) {
+		return
+	}
 	if a.piping {
 		fmt.Fprintln(a.errOut, "ERROR: "+a.complaint(err))
 		return
@@ -23,6 +26,12 @@ func (a *app) complain(err error) {
 	}
 	fmt.Fprintln(a.out, a.paint("ERROR:", red)+" "+a.complaint(err))
 }
+
+// toldError is a failure that what was printed as JSON tells already: a sentence after
+// it would spoil it.
+type toldError struct{ error }
+
+func (e toldError) Unwrap() error { return e.error }
 
 func (a *app) complaint(err error) string {
 	reply := (*client.Error)(nil)

@@ -41,6 +41,7 @@ func (a *app) instances() *cobra.Command {
 		a.reboot(),
 		a.snapshot(),
 		a.operations(),
+		a.recovers(),
 		a.consoleData(),
 		a.console(),
 		a.vdi(),

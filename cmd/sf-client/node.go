@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/shakenfist/cloud/sf/client"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -25,7 +28,82 @@ func (a *app) nodes() *cobra.Command {
 			Example: "  sf-client node uncordon sf-1"},
 			func(ctx context.Context, c *client.Client, args []string) error {
 				return a.done(c.UncordonNode(ctx, args[0]))
+			}),
+		a.drain(),
+		a.on(nodeNoun, &cobra.Command{Use: "remove NODE", Short: "Remove a node that is gone for good, and on which no instance is left", Args: exactly("NODE"),
+			Example: "  sf-client node remove sf-1"},
+			func(ctx context.Context, c *client.Client, args []string) error {
+				return a.done(c.RemoveNode(ctx, args[0]))
 			}))
+}
+
+func (a *app) drain() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "drain NODE",
+		Short: "Cordon a node, and give its routers and, if asked for, its instances to other nodes",
+		Long: `Cordon a node, and give its routers and, if asked for, its instances to other nodes.
+
+With --recover its instances are shut down and started again on other nodes from
+their images: WHAT IS ON THEIR DISKS IS LOST. Without it they run on, and are shown
+as what remains. The exit status is 1 while something remains; the command can be
+repeated.`,
+		Example: "  sf-client node drain sf-1\n  sf-client node drain sf-1 --recover --ask 5m",
+		Args:    exactly("NODE"),
+	}
+	var opt client.DrainOptions
+	c.Flags().BoolVar(&opt.Recover, "recover", false, "start its instances again elsewhere, which loses what is on their disks")
+	c.Flags().DurationVar(&opt.Ask, "ask", time.Minute, "how long guests are asked to shut down before their plug is pulled; 0 asks nobody")
+	return a.on(nodeNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
+		if opt.Ask == 0 {
+			opt.Ask = -1
+		}
+		d, err := cl.DrainNode(ctx, args[0], opt)
+		if err != nil {
+			return err
+		}
+		if a.format == asJSON {
+			err = a.printJSON(object{"routers": d.Routers, "recovered": d.Recovered, "remains": d.Remains})
+		} else {
+			l := &list{columns: []string{"what", "uuid", "why"}}
+			for _, id := range d.Routers {
+				l.add("router moved", id, nil)
+			}
+			for _, id := range d.Recovered {
+				l.add("instance recovered", id, nil)
+			}
+			for _, id := range slices.Sorted(maps.Keys(d.Remains)) {
+				l.add("remains", id, d.Remains[id])
+			}
+			err = a.print(l)
+		}
+		if err == nil && len(d.Remains) > 0 {
+			err = toldError{spec.Errorf(spec.ErrInUse, "node %s is not empty", args[0])}
+		}
+		return err
+	})
+}
+
+// recovers is the command that starts an instance of a node that is gone elsewhere.
+func (a *app) recovers() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "recover INSTANCE",
+		Short: "Start an instance whose node is gone on another (for the namespace system)",
+		Long: `Start an instance whose node is gone on another, from its images.
+
+It keeps its interfaces, addresses and user data; WHAT WAS ON ITS DISKS IS LOST.
+Nothing may run twice: unless the node stops its machines by itself when it is cut
+off, make sure that it is off, and say so with --fenced.`,
+		Example: "  sf-client instance recover vm1 --fenced",
+		Args:    exactly("INSTANCE"),
+	}
+	fenced := c.Flags().Bool("fenced", false, "the node is off: I have made sure")
+	p := a.patient(c)
+	return a.on(instanceNoun, c, func(ctx context.Context, cl *client.Client, args []string) error {
+		ctx, cancel := p.limit(ctx)
+		defer cancel()
+		_, err := p.client(cl).RecoverInstance(ctx, args[0], *fenced)
+		return a.done(p.settle(err, func() error { return a.waitInstance(ctx, cl, args[0], client.InstanceCreated) }))
+	})
 }
 
 func (a *app) nodeList(ctx context.Context, c *client.Client, _ []string) error {

@@ -64,7 +64,7 @@ func (a *app) placement(ctx context.Context, c *client.Client, namespace string,
 		err = a.print(l)
 	}
 	if err == nil && len(p.Nodes) == 0 {
-		err = spec.Errorf(spec.ErrNoCapacity, "no node could take the instance now")
+		err = toldError{spec.Errorf(spec.ErrNoCapacity, "no node could take the instance now")}
 	}
 	return err
 }
