@@ -1,6 +1,7 @@
 package sf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -20,6 +21,10 @@ import (
 // that is not the namespace's, ErrConflict for an address or MAC in use,
 // ErrNoCapacity, with a reason per node, where nothing can take it.
 func (c *Cloud) CreateInstance(ctx context.Context, namespace string, want InstanceSpec) (*Instance, error) {
+	return c.createInstance(ctx, namespace, want, Kept{})
+}
+
+func (c *Cloud) createInstance(ctx context.Context, namespace string, want InstanceSpec, kept Kept) (*Instance, error) {
 	if err := c.validate(want); err != nil {
 		return nil, err
 	}
@@ -42,7 +47,11 @@ func (c *Cloud) CreateInstance(ctx context.Context, namespace string, want Insta
 			}
 			return err
 		}
-		i, t, err := c.planInstance(ctx, namespace, want)
+		if i, err := c.importedInstance(ctx, kept); i != nil || err != nil {
+			made = i
+			return err
+		}
+		i, t, err := c.planInstance(ctx, namespace, want, kept)
 		if err != nil {
 			return err
 		}
@@ -77,15 +86,18 @@ func (c *Cloud) validate(want InstanceSpec) error {
 }
 
 // planInstance makes the one transaction that creates an instance.
-func (c *Cloud) planInstance(ctx context.Context, namespace string, want InstanceSpec) (*Instance, *record.Txn, error) {
+func (c *Cloud) planInstance(ctx context.Context, namespace string, want InstanceSpec, kept Kept) (*Instance, *record.Txn, error) {
 	if err := c.exists(ctx, KindNamespace, namespace); err != nil {
 		return nil, nil, err
 	}
 	now := c.cfg.Clock.Now()
 	i := &Instance{
-		UUID: c.newUUID(), Namespace: namespace, Created: now, InstanceSpec: want,
+		UUID: cmp.Or(kept.UUID, c.newUUID()), Namespace: namespace, Created: now, InstanceSpec: want,
 		Seed: make([]byte, 512), UserDataSize: len(want.UserData),
 		Power: spec.Power{Want: PowerOn, Generation: 1},
+	}
+	if kept.UUID != "" {
+		i.Power.Want = PowerOff
 	}
 	c.random(i.Seed)
 	i.Status = spec.InstanceStatus{State: StateInitial, Since: now, Power: PowerInitial}
@@ -102,7 +114,7 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	}
 	i.Node = node.Name
 	t := c.records.Begin()
-	nics, err := c.planInterfaces(ctx, t, i)
+	nics, err := c.planInterfaces(ctx, t, i, kept.Interfaces)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -129,8 +141,9 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	return i, t, err
 }
 
-// planInterfaces claims an address and a MAC for every NIC and adds them to t.
-func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance) ([]Interface, error) {
+// planInterfaces claims an address and a MAC for every NIC and adds them to t. kept
+// is what they keep of another cloud, none for new ones.
+func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance, kept []KeptInterface) ([]Interface, error) {
 	var nics []Interface
 	macs := map[string]bool{}
 	addrs := map[string]map[netip.Addr]bool{} // chosen so far, by network
@@ -146,6 +159,13 @@ func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance) 
 		nic := Interface{
 			UUID: c.newUUID(), Network: n.Value.UUID, Instance: i.UUID, Namespace: i.Namespace, Node: i.Node,
 			Hostname: i.Name, Order: order, MAC: want.MAC, Model: want.Model, Created: i.Created,
+		}
+		float, asked := want.Float, ""
+		if order < len(kept) {
+			nic.UUID = cmp.Or(kept[order].UUID, nic.UUID)
+			if kept[order].Floating.IsValid() {
+				float, asked = true, kept[order].Floating.String()
+			}
 		}
 		if nic.MAC == "" {
 			nic.MAC = c.newMAC()
@@ -172,8 +192,8 @@ func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance) 
 		if err := c.claimAddress(ctx, t, nic.Network, nic.Address, nic.UUID, want.Address); err != nil {
 			return nil, err
 		}
-		if want.Float {
-			if err := c.floatWith(ctx, t, &nic, n.Value.NAT, "", floats); err != nil {
+		if float {
+			if err := c.floatWith(ctx, t, &nic, n.Value.NAT, asked, floats); err != nil {
 				return nil, err
 			}
 			floats[nic.Floating] = true

@@ -18,6 +18,10 @@ import (
 // ErrInvalid for a bad spec, ErrNotFound for an unknown namespace, ErrNoCapacity
 // where no node can be its router or the floating network is full.
 func (c *Cloud) CreateNetwork(ctx context.Context, namespace string, want NetworkSpec) (*Network, error) {
+	return c.createNetwork(ctx, namespace, want, Kept{})
+}
+
+func (c *Cloud) createNetwork(ctx context.Context, namespace string, want NetworkSpec, kept Kept) (*Network, error) {
 	if err := want.Validate(); err != nil {
 		return nil, err
 	}
@@ -29,7 +33,11 @@ func (c *Cloud) CreateNetwork(ctx context.Context, namespace string, want Networ
 			}
 			return err
 		}
-		n, t, err := c.planNetwork(ctx, namespace, want)
+		if n, err := c.importedNetwork(ctx, kept); n != nil || err != nil {
+			made = n
+			return err
+		}
+		n, t, err := c.planNetwork(ctx, namespace, want, kept)
 		if err != nil {
 			return err
 		}
@@ -47,7 +55,7 @@ func (c *Cloud) CreateNetwork(ctx context.Context, namespace string, want Networ
 }
 
 // planNetwork makes the one transaction that creates a network.
-func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkSpec) (*Network, *record.Txn, error) {
+func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkSpec, kept Kept) (*Network, *record.Txn, error) {
 	if err := c.exists(ctx, KindNamespace, namespace); err != nil {
 		return nil, nil, err
 	}
@@ -57,7 +65,7 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 		return nil, nil, err
 	}
 	n := &Network{
-		UUID: c.newUUID(), Namespace: namespace, Created: now, NetworkSpec: want,
+		UUID: cmp.Or(kept.UUID, c.newUUID()), Namespace: namespace, Created: now, NetworkSpec: want,
 		VNI: 1 + uint32(c.intn(1<<24-1)), RouterMAC: c.newMAC(), Bytes: mtu - 50, Node: node,
 	}
 	router := spec.Router{Node: node, Since: now}

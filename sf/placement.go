@@ -32,7 +32,7 @@ func (c *Cloud) PlaceInstance(ctx context.Context, namespace string, want Instan
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.planInterfaces(ctx, c.records.Begin(), i); err != nil {
+	if _, err := c.planInterfaces(ctx, c.records.Begin(), i, nil); err != nil {
 		return nil, err
 	}
 	ranked, refused, _, err := c.rank(ctx, i, forced)
