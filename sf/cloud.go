@@ -65,7 +65,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances, MinFreeDisk: cfg.Node.MinFreeDisk,
 		Workers: cfg.Node.Workers, Transfers: cfg.Node.Transfers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
 		DNS: cfg.DNS, Zone: cfg.Zone, DiskBus: cfg.DiskBus, Keep: cfg.DeletedFor,
-		SelfFence: cfg.Node.SelfFence, MTU: cfg.Node.MTU, Peers: cfg.Node.Peers,
+		Guard: cfg.Node.Guard, SelfFence: cfg.Node.SelfFence, MTU: cfg.Node.MTU, Peers: cfg.Node.Peers,
 		Raw: cfg.Node.RawPorts, Intn: c.intn,
 		Clock: cfg.Clock, Go: cfg.Go, Logger: cfg.Logger,
 	})

@@ -54,6 +54,9 @@ type RawPorts = node.RawPorts
 // Peers asks the agents of other nodes whether they reach the store.
 type Peers = node.Peers
 
+// Guard is a dead-man's switch for the machines of a host.
+type Guard = node.Guard
+
 // NodeConfig makes a process a node: a host that runs instances.
 type NodeConfig struct {
 	// Name of the node, unique in the cloud; empty is the host's name.
@@ -94,10 +97,11 @@ type NodeConfig struct {
 	// SessionTTL is how long the node counts as live after it was last heard of; 0
 	// is 15 s.
 	SessionTTL time.Duration
-	// SelfFence is how long after it lost its session, while others still have theirs,
-	// this node stops its machines, so that they may be started elsewhere
-	// (RecoverInstance). 0 never stops them: then somebody has to make sure.
-	SelfFence time.Duration
+	// Guard stops this host's machines SelfFence after the node lost its session
+	// while others had theirs, so that they may be started elsewhere without
+	// anybody's word (RecoverInstance). Nil never stops them.
+	Guard     Guard
+	SelfFence time.Duration // 0 with a Guard is a minute
 	// MTU of the device that has Address, bytes; 0 is 1500.
 	MTU int
 	// Peers asks the agents of other nodes, so that an outage of the whole store does
@@ -183,6 +187,12 @@ func (n *NodeConfig) complete() error {
 	}
 	if n.Transfers == 0 {
 		n.Transfers = 16
+	}
+	switch {
+	case n.Guard == nil:
+		n.SelfFence = 0
+	case n.SelfFence == 0:
+		n.SelfFence = time.Minute
 	}
 	if n.SessionTTL == 0 {
 		n.SessionTTL = 15 * time.Second

@@ -2,6 +2,7 @@ package sf
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,8 +105,8 @@ func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (
 	}
 	node := nodes[slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == ranked[0] })]
 	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(node.Name))
-	if err == nil && used.Value != node.Used {
-		err = store.ErrConflict // it changed since it was read; look again
+	if errors.Is(err, store.ErrNotFound) || err == nil && used.Value != node.Used {
+		err = store.ErrConflict // it changed, or the node was removed, since it was read; look again
 	}
 	return node, used, err
 }

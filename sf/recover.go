@@ -67,6 +67,9 @@ func (c *Cloud) fenced(ctx context.Context, name string, word bool) error {
 		return err
 	}
 	lost, err := record.Get[claims.Lost](ctx, c.records, record.NodeLostKey(name))
+	if errors.Is(err, store.ErrNotFound) {
+		return store.ErrConflict // it came back just now: look again
+	}
 	if err != nil {
 		return err
 	}
@@ -116,6 +119,7 @@ func (c *Cloud) move(ctx context.Context, i *Instance, want PowerState, on ...st
 	if err := c.leaveNode(ctx, t, &v, from); err != nil {
 		return err
 	}
+	joined := map[string]bool{}
 	for _, ref := range v.NICs {
 		nic, err := record.Get[spec.Interface](ctx, c.records, record.InterfaceKey(ref.Network, ref.UUID))
 		if err != nil {
@@ -124,6 +128,10 @@ func (c *Cloud) move(ctx context.Context, i *Instance, want PowerState, on ...st
 		there := nic.Value
 		there.Node = to.Name
 		record.Replace(t, nic, there)
+		if joined[ref.Network] {
+			continue
+		}
+		joined[ref.Network] = true
 		t.Put(record.MemberKey(ref.Network, to.Name), claims.Empty{})
 		t.Put(record.WorkKey(to.Name, KindNetwork, ref.Network), claims.Empty{})
 	}

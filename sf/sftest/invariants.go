@@ -239,9 +239,11 @@ func (v *view) checkMachines(ctx context.Context, h HostView, seen map[string]st
 	here := map[string]driver.State{}
 	for _, m := range machines {
 		here[m.ID] = m.State
+		if !m.State.On() && !v.quiet {
+			continue // one that does not run may still have to be removed
+		}
 		i := v.instance(m.ID)
 		switch {
-		case !m.State.On() && !v.quiet:
 		case seen[m.ID] != "":
 			v.fail("machine %s is on %s and on %s", m.ID, seen[m.ID], h.Node)
 		case i == nil || i.Deletion.Gone():

@@ -72,9 +72,14 @@ type Sim struct {
 
 	draining bool // Kill lets actors of a dead process end, one by one
 
-	steps int
-	trace uint64
-	last  []string // the last few steps, for a failure's message
+	broken []string // what must never be, seen as it happened
+
+	steps     int
+	recovered int // instances, by the test
+	fenced    int // hosts whose guard stopped their machines
+	moved     int // routers, by their heirs
+	trace     uint64
+	last      []string // the last few steps, for a failure's message
 
 	Store store.Store
 	Nodes []*SimNode
@@ -89,8 +94,12 @@ type SimNode struct {
 	Fabric    *fabric.Host
 	*sf.Cloud // of its process, nil while none runs
 
-	sim  *Sim
-	proc *process
+	sim      *Sim
+	proc     *process
+	frozen   bool      // its process is stopped (SIGSTOP)
+	cut      bool      // its process does not reach the store
+	isolated bool      // nor any other node
+	until    time.Time // its guard lets machines run; zero: it was never told
 }
 
 // process is one run of a daemon.
@@ -123,6 +132,9 @@ func Simulate(cfg SimConfig, test func(*Sim) error) error {
 		n.Address = netip.AddrFrom4([4]byte{10, 64, byte((i + 1) >> 8), byte(i + 1)})
 		n.Machine = fake.NewHost(fake.Config{Now: func() time.Time { return s.now }, Hook: n.hook})
 		s.Nodes = append(s.Nodes, n)
+	}
+	for _, n := range s.Nodes {
+		s.Go("guard/"+n.Name, n.guard)
 	}
 	err := s.run(test)
 	if err != nil {
@@ -170,11 +182,16 @@ func (s *Sim) add(name string, p *process, body func()) *actor {
 
 // yield lets others run until ready says so, or the simulated time is until.
 func (s *Sim) yield(ready func() bool, until time.Time) {
-	a := s.current
-	a.ready, a.until = ready, until
-	if a.proc == nil {
+	if s.current.proc == nil {
 		s.changes++ // the test may have done something to a host
 	}
+	s.wait(ready, until)
+}
+
+// wait is yield for who has done nothing that others may be polling for.
+func (s *Sim) wait(ready func() bool, until time.Time) {
+	a := s.current
+	a.ready, a.until = ready, until
 	if next := s.pick(); next != a {
 		s.switchTo(next)
 		<-a.resume
@@ -194,6 +211,7 @@ func (s *Sim) pick() *actor {
 		var next time.Time
 		for _, a := range s.actors {
 			switch {
+			case a.proc != nil && a.proc.node.frozen:
 			case a.ready == nil, a.ready(), !a.until.IsZero() && !s.now.Before(a.until):
 				can = append(can, a)
 			case !a.until.IsZero() && (next.IsZero() || a.until.Before(next)):
@@ -307,8 +325,9 @@ func (n *SimNode) Start(ctx context.Context) error {
 		Go: func(name string, loop func()) { s.add(name, p, loop) },
 		Node: &sf.NodeConfig{
 			Name: n.Name, Address: n.Address, Workers: 3, Transfers: 2,
+			Peers: simPeers{s, p}, Guard: simGuard{s, p}, SelfFence: 20 * time.Second,
 			Hypervisor: simHypervisor{n.Machine.Hypervisor(), s, p}, Volumes: n.Machine.Volumes(),
-			Fabric: fabric.New(fabric.Config{Host: n.Fabric, Tag: "sim/" + n.Name, Hook: n.fabricHook}),
+			Fabric: fabric.New(fabric.Config{Host: n.Fabric, Tag: "sim/" + n.Name, Hook: n.fabricHook, Now: func() time.Time { return s.now }}),
 		},
 	}
 	if s.cfg.Cloud != nil {
@@ -342,7 +361,41 @@ func (n *SimNode) Kill() {
 		<-a.done
 	}
 	s.current, s.draining = was, false
-	n.proc, n.Cloud = nil, nil
+	n.proc, n.Cloud, n.frozen, n.cut, n.isolated = nil, nil, false, false, false
+}
+
+// Freeze stops the node's process as SIGSTOP does, or lets it go on.
+func (n *SimNode) Freeze(frozen bool) { n.frozen = frozen }
+
+// Cut keeps the node's process from the store and, with all, from other nodes'
+// processes too, until Mend.
+func (n *SimNode) Cut(all bool) { n.cut, n.isolated = true, all }
+
+// Mend undoes Cut.
+func (n *SimNode) Mend() {
+	n.cut, n.isolated = false, false
+	n.sim.changes++
+}
+
+// Impaired reports whether the node's process is frozen or cut off.
+func (n *SimNode) Impaired() bool { return n.frozen || n.cut }
+
+// guard is the host's dead-man's switch for machines.
+func (n *SimNode) guard() {
+	for {
+		n.sim.wait(func() bool { return !n.until.IsZero() && !n.sim.now.Before(n.until) }, n.until)
+		if n.until.IsZero() || n.sim.now.Before(n.until) {
+			continue
+		}
+		n.until = time.Time{}
+		n.sim.fenced++
+		n.sim.note(n.Name + " guard stops the machines")
+		v := n.Machine.Hypervisor()
+		machines, _ := v.List(context.Background())
+		for _, m := range machines {
+			_ = v.Destroy(context.Background(), m.ID)
+		}
+	}
 }
 
 func (n *SimNode) loop() *actor {

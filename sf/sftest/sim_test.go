@@ -41,7 +41,7 @@ func (s *Sim) check(quiet bool) error {
 	if err != nil {
 		return err
 	}
-	if len(wrong) > 0 {
+	if wrong = append(wrong, s.broken...); len(wrong) > 0 {
 		return errors.New("invariants broken:\n  " + strings.Join(wrong, "\n  "))
 	}
 	return nil
@@ -53,6 +53,8 @@ func (s *Sim) settle() error {
 	var err error
 	for range 200 {
 		for _, n := range s.Nodes {
+			n.Freeze(false)
+			n.Mend()
 			n.Machine.Heal()
 			n.Machine.MakeRoom()
 			if n.Dead() {
@@ -248,13 +250,25 @@ func chaos(s *Sim, n int) error {
 	for range n {
 		node := s.Nodes[r.IntN(len(s.Nodes))]
 		if node.Dead() {
+			if r.IntN(2) == 0 {
+				s.Sleep(time.Duration(r.IntN(40)) * time.Second)
+				continue
+			}
 			if err := node.Start(ctx); err != nil && !errors.Is(err, ErrKilled) && !errors.Is(err, ErrInjected) {
 				return err
 			}
 			continue
 		}
+		if node.Impaired() && r.IntN(3) == 0 {
+			node.Freeze(false)
+			node.Mend()
+		}
+		if node.frozen {
+			s.Sleep(time.Duration(r.IntN(30)) * time.Second)
+			continue
+		}
 		c, err := node.Cloud, error(nil)
-		switch r.IntN(17) {
+		switch r.IntN(26) {
 		case 0, 1:
 			var made *sf.Network
 			if made, err = c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Netblock: "10.0.0.0/29", DHCP: true, NAT: r.IntN(2) == 0}); err == nil {
@@ -297,6 +311,28 @@ func chaos(s *Sim, n int) error {
 			}
 		case 16:
 			err = c.Defloat(ctx, one(interfaces))
+		case 17:
+			node.Freeze(true)
+		case 18:
+			node.Cut(r.IntN(2) == 0)
+		case 19, 20:
+			for _, id := range instances {
+				if _, err = c.RecoverInstance(ctx, id, false); err == nil {
+					s.recovered++
+				} else if !expected(err) {
+					break
+				}
+			}
+		case 21:
+			err = c.ForceDeleteInstance(ctx, one(instances))
+		case 22:
+			_, err = c.DrainNode(s.Context(time.Minute), s.Nodes[r.IntN(len(s.Nodes))].Name, sf.DrainOptions{Recover: r.IntN(2) == 0, Ask: 10 * time.Second})
+		case 23:
+			err = c.UncordonNode(ctx, s.Nodes[r.IntN(len(s.Nodes))].Name)
+		case 24:
+			err = c.RemoveNode(ctx, s.Nodes[r.IntN(len(s.Nodes))].Name)
+		case 25:
+			s.Sleep(time.Duration(r.IntN(120)) * time.Second)
 		default:
 			s.Sleep(time.Duration(r.IntN(20000)) * time.Millisecond)
 		}
@@ -329,7 +365,7 @@ func (s *Sim) disturb(n *SimNode, instance string) {
 
 // expected are the errors that a user of a cloud in trouble may see.
 func expected(err error) bool {
-	for _, e := range []error{sf.ErrNotFound, sf.ErrInUse, sf.ErrNoCapacity, sf.ErrConflict, sf.ErrUnavailable, ErrKilled, ErrInjected, driver.ErrNoSpace} {
+	for _, e := range []error{sf.ErrNotFound, sf.ErrInUse, sf.ErrNoCapacity, sf.ErrConflict, sf.ErrUnavailable, sf.ErrTimeout, sf.ErrInvalid, context.DeadlineExceeded, ErrCut, ErrKilled, ErrInjected, driver.ErrNoSpace} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -338,33 +374,34 @@ func expected(err error) bool {
 }
 
 func TestChaos(t *testing.T) {
-	n := rounds(150)
-	for seed := range n {
-		if err := Simulate(SimConfig{Seed: uint64(seed), Nodes: 1 + seed%3}, func(s *Sim) error { return chaos(s, 40) }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d seeds", n)
+	testChaos(t, func(*Sim, Step) Fault { return NoFault })
 }
 
 // The same with a call in fifty failing, losing its reply or its process.
 func TestChaosWithFaults(t *testing.T) {
-	n := rounds(150)
+	testChaos(t, func(s *Sim, _ Step) Fault {
+		if s.rng.IntN(50) > 0 {
+			return NoFault
+		}
+		return []Fault{Fail, LoseReply, Fail, LoseReply, Fail, LoseReply, Kill}[s.rng.IntN(7)]
+	})
+}
+
+func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
+	n, steps, recovered, fenced, moved := rounds(150), 0, 0, 0, 0
 	for seed := range n {
 		var s *Sim
-		fault := func(Step) Fault {
-			if s.rng.IntN(50) > 0 {
-				return NoFault
-			}
-			return []Fault{Fail, LoseReply, Fail, LoseReply, Fail, LoseReply, Kill}[s.rng.IntN(7)]
-		}
-		err := Simulate(SimConfig{Seed: uint64(seed), Nodes: 1 + seed%3, Fault: fault}, func(sim *Sim) error {
+		err := Simulate(SimConfig{Seed: uint64(seed), Nodes: 1 + seed%4, Fault: func(step Step) Fault { return fault(s, step) }}, func(sim *Sim) error {
 			s = sim
-			return chaos(sim, 40)
+			return chaos(sim, 60)
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+		steps, recovered, fenced, moved = steps+s.steps, recovered+s.recovered, fenced+s.fenced, moved+s.moved
 	}
-	t.Logf("%d seeds", n)
+	t.Logf("%d seeds, %d steps: %d instances recovered, %d hosts fenced, %d routers moved", n, steps, recovered, fenced, moved)
+	if n >= 150 && (recovered == 0 || fenced == 0 || moved == 0) {
+		t.Error("what is to be tried did not happen")
+	}
 }

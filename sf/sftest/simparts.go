@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/fake"
 	"github.com/shakenfist/cloud/netfab"
+	fabric "github.com/shakenfist/cloud/netfab/fake"
 	"github.com/shakenfist/cloud/store"
 )
 
@@ -18,6 +20,53 @@ var polled = func() context.Context {
 	cancel()
 	return ctx
 }()
+
+// ErrCut is the error of a call that does not reach its other end.
+var ErrCut = errors.New("sftest: the process is cut off")
+
+// simPeers asks other nodes' processes.
+type simPeers struct {
+	s *Sim
+	p *process
+}
+
+func (t simPeers) Renewing(ctx context.Context, name string) (bool, error) {
+	if err := t.s.step(t.p, "ask "+name, false); err != nil {
+		return false, err
+	}
+	for _, n := range t.s.Nodes {
+		if n.Name == name && n.Cloud != nil && !n.Dead() && !n.frozen && !n.isolated && !t.p.node.isolated {
+			return n.Cloud.Renewing(), nil
+		}
+	}
+	return false, ErrCut
+}
+
+// simGuard is a host's dead-man's switch as a process sees it.
+type simGuard struct {
+	s *Sim
+	p *process
+}
+
+func (t simGuard) Keep(ctx context.Context, d time.Duration) error {
+	if err := t.s.step(t.p, "guard", false); err != nil {
+		return err
+	}
+	t.p.node.until = t.s.now.Add(d)
+	t.s.changes++
+	return nil
+}
+
+// reach is the step of a call of the store.
+func (t simStore) reach(what string) error {
+	if err := t.s.step(t.p, what, false); err != nil {
+		return err
+	}
+	if t.p.node.cut {
+		return ErrCut
+	}
+	return nil
+}
 
 // poll calls next until it gives something, and lets others run in between.
 func poll[T any](ctx context.Context, s *Sim, p *process, what string, next func(context.Context) (T, error)) (T, error) {
@@ -35,7 +84,7 @@ func poll[T any](ctx context.Context, s *Sim, p *process, what string, next func
 			return none, ctx.Err()
 		}
 		until, _ := ctx.Deadline()
-		s.yield(func() bool { return s.changes != seen || ctx.Err() != nil || p.dead }, until)
+		s.wait(func() bool { return s.changes != seen || ctx.Err() != nil || p.dead }, until)
 		if p.dead {
 			return none, ErrKilled
 		}
@@ -70,7 +119,7 @@ func (c simClock) Wait(ctx context.Context, d time.Duration, wake <-chan struct{
 		case d >= 0 && !c.s.now.Before(end):
 			return nil
 		}
-		c.s.yield(func() bool { return len(wake) > 0 || ctx.Err() != nil || c.p.dead }, until)
+		c.s.wait(func() bool { return len(wake) > 0 || ctx.Err() != nil || c.p.dead }, until)
 	}
 }
 
@@ -82,14 +131,14 @@ type simStore struct {
 }
 
 func (t simStore) Get(ctx context.Context, key string) (store.Record, error) {
-	if err := t.s.step(t.p, "store get "+key, false); err != nil {
+	if err := t.reach("store get " + key); err != nil {
 		return store.Record{}, err
 	}
 	return t.Store.Get(ctx, key)
 }
 
 func (t simStore) List(ctx context.Context, prefix string, page store.Page) (store.List, error) {
-	if err := t.s.step(t.p, "store list "+prefix, false); err != nil {
+	if err := t.reach("store list " + prefix); err != nil {
 		return store.List{}, err
 	}
 	return t.Store.List(ctx, prefix, page)
@@ -100,7 +149,7 @@ func (t simStore) Commit(ctx context.Context, txn store.Txn) (store.Revision, er
 	if len(txn.Do) > 0 {
 		what += " " + txn.Do[0].Key
 	}
-	if err := t.s.step(t.p, what, false); err != nil {
+	if err := t.reach(what); err != nil {
 		return 0, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
 	}
 	rev, err := t.Store.Commit(ctx, txn)
@@ -108,6 +157,7 @@ func (t simStore) Commit(ctx context.Context, txn store.Txn) (store.Revision, er
 	if err != nil {
 		return rev, err
 	}
+	t.s.noteRouter(txn)
 	if err := t.s.step(t.p, what+" done", true); err != nil {
 		return 0, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
 	}
@@ -115,7 +165,7 @@ func (t simStore) Commit(ctx context.Context, txn store.Txn) (store.Revision, er
 }
 
 func (t simStore) Watch(ctx context.Context, prefix string, after store.Revision) (store.Watcher, error) {
-	if err := t.s.step(t.p, "store watch "+prefix, false); err != nil {
+	if err := t.reach("store watch " + prefix); err != nil {
 		return nil, err
 	}
 	w, err := t.Store.Watch(ctx, prefix, after)
@@ -123,11 +173,43 @@ func (t simStore) Watch(ctx context.Context, prefix string, after store.Revision
 }
 
 func (t simStore) Session(ctx context.Context, ttl time.Duration) (store.Session, error) {
-	if err := t.s.step(t.p, "store session", false); err != nil {
+	if err := t.reach("store session"); err != nil {
 		return nil, err
 	}
 	s, err := t.Store.Session(ctx, ttl)
 	return simSession{s, t.s, t.p}, err
+}
+
+// noteRouter looks whether a router that an heir has taken over still works where it
+// was: nothing must be routed twice.
+func (s *Sim) noteRouter(txn store.Txn) {
+	if len(txn.Do) == 0 || !strings.HasSuffix(txn.Do[0].Key, "/router") {
+		return
+	}
+	for _, c := range txn.If {
+		was, ok := strings.CutPrefix(c.Key, "sf/node-live/")
+		if !ok || c.Kind != store.CondAbsent {
+			continue
+		}
+		s.moved++
+		for _, n := range s.Nodes {
+			if n.Name == was && n.routes(txn.Do[0].Key) {
+				s.broken = append(s.broken, fmt.Sprintf("%s still routes when %s is taken over", was, txn.Do[0].Key))
+			}
+		}
+	}
+}
+
+// routes reports whether a network's router works on this host.
+func (n *SimNode) routes(router string) bool {
+	tag := "sim/" + n.Name
+	have, _ := fabric.New(fabric.Config{Host: n.Fabric, Tag: tag}).Observe(context.Background())
+	for _, w := range have.Networks {
+		if w.Gateway != nil && strings.Contains(router, w.ID) {
+			return n.Fabric.Routes(tag, n.sim.now)
+		}
+	}
+	return false
 }
 
 type simWatcher struct {
@@ -137,7 +219,12 @@ type simWatcher struct {
 }
 
 func (w simWatcher) Next(ctx context.Context) (store.Batch, error) {
-	return poll(ctx, w.s, w.p, "store next", w.Watcher.Next)
+	return poll(ctx, w.s, w.p, "store next", func(ctx context.Context) (store.Batch, error) {
+		if w.p.node.cut {
+			return store.Batch{}, context.Canceled // nothing arrives
+		}
+		return w.Watcher.Next(ctx)
+	})
 }
 
 type simSession struct {
@@ -147,7 +234,7 @@ type simSession struct {
 }
 
 func (t simSession) Renew(ctx context.Context) error {
-	if err := t.s.step(t.p, "session renew", false); err != nil {
+	if err := (simStore{s: t.s, p: t.p}).reach("session renew"); err != nil {
 		return err
 	}
 	return t.Session.Renew(ctx)

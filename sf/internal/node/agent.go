@@ -44,7 +44,8 @@ type Config struct {
 	Workers    int
 	Transfers  int
 	SessionTTL time.Duration
-	SelfFence  time.Duration // 0: never
+	SelfFence  time.Duration // with Guard
+	Guard      Guard         // may be nil
 	MTU        int           // of the underlay; 0 where unknown
 	Peers      Peers         // nil: they cannot be asked
 	Version    string
@@ -74,8 +75,9 @@ type Agent struct {
 
 	mu        sync.Mutex
 	session   store.Session
-	held      time.Time            // since when there is a session
+	held      time.Time            // since when there is a session, and the store is reached
 	renewed   time.Time            // last
+	guarded   time.Time            // the guard lets machines run until then
 	instances map[string]*instance // what is known beyond the records, by UUID
 	view      view
 	fabric    fabricState
@@ -139,6 +141,10 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 		}
 		watches = append(watches, w)
 	}
+	if err := a.reap(ctx); err != nil { // others may run now what ran here
+		a.Logger.Warn("the host could not be cleared yet of what is not its own any more", "node", a.Name, "error", err)
+	}
+	a.keep(ctx)
 	a.queue.AddAfter(keySession, a.SessionTTL/3)
 	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
@@ -155,14 +161,18 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	return a, nil
 }
 
-// Close stops the loops and waits for them. Machines and networks stay; the
-// node's session ends, so that the cloud knows at once.
+// Close stops the loops and waits for them. Machines and networks stay. The
+// session of a node that stands alone ends; that of one among others runs out, so
+// that a restart in the meantime moves no router.
 func (a *Agent) Close() error {
 	a.cancel()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if err := a.Clock.Wait(ctx, -1, a.stopped); err != nil {
 		return fmt.Errorf("node %s: its loops do not end: %w", a.Name, err)
+	}
+	if a.mesh() {
+		return nil
 	}
 	return a.session.Close(ctx)
 }

@@ -177,7 +177,7 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 		networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{},
 		instance: map[string]string{},
 	}
-	w.desired.Outside = netfab.Outside{Prefix: a.view.outside, Uplink: a.Uplink}
+	w.desired.Outside = netfab.Outside{Prefix: a.view.outside, Uplink: a.Uplink, Fenced: a.mesh()}
 	if a.Address.IsValid() {
 		w.desired.Underlay = netfab.Underlay{Addr: a.Address, MTU: a.MTU}
 	}

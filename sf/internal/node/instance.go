@@ -289,7 +289,15 @@ func (a *Agent) report(ctx context.Context, i *spec.Instance, change func(*spec.
 		if reflect.DeepEqual(was, *s) {
 			return record.ErrUnchanged
 		}
-		t.If(store.Exists(record.InstanceKey(i.UUID)))
+		// It may have been placed elsewhere, or ended for us, since it was read.
+		still, err := record.Get[spec.Instance](ctx, a.Records, record.InstanceKey(i.UUID))
+		if missing(err) || err == nil && (still.Value.Node != a.Name || still.Value.Deletion.Gone()) {
+			return record.ErrUnchanged
+		}
+		if err != nil {
+			return err
+		}
+		t.If(store.RevisionIs(still.Key, still.Revision))
 		if s.State != was.State {
 			s.Since = now
 			if err := a.Records.Event(ctx, t, a.event(spec.KindInstance, i.UUID, "state changed", fmt.Sprintf("%s -> %s", was.State, s.State), s.Error)); err != nil {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
+
+	"github.com/shakenfist/cloud/netfab"
 )
 
 // Peers asks other nodes, by another way than the store.
@@ -20,14 +23,23 @@ func (a *Agent) Renewing() bool {
 	return a.Clock.Now().Sub(a.renewed) < a.SessionTTL/2
 }
 
-// guard keeps routers going for as long as nobody can have taken them over, and
-// stops machines once somebody may start them elsewhere.
+// Guard is a dead-man's switch for the machines of a host. It lives beside the
+// agent and outlives it.
+type Guard interface {
+	// Keep lets the host's machines run for d from now on, whatever was said before;
+	// unless it is told again until then, it destroys them. Their disks stay.
+	Keep(ctx context.Context, d time.Duration) error
+}
+
+// keep keeps routers going for as long as nobody can have taken them over, and
+// machines for as long as nobody can have started them elsewhere.
 //
-// The kernel stops a router that is not kept going. That is kept up to the moment
-// until which the session surely lives, so a node that is cut off stops routing
-// before others may begin. An outage of the whole store is no reason to stop: then
-// nobody can take over. A node without answers of its own asks the others.
-func (a *Agent) guard(ctx context.Context) {
+// Both are switched off from outside this process, by the kernel and by the guard,
+// when it does not keep them. That is up to the moment until which the session
+// surely lives, so a node that is cut off, stopped or killed stops before others
+// may begin. An outage of the whole store is no reason to stop: then nobody can
+// take over. A node without answers of its own asks the others.
+func (a *Agent) keep(ctx context.Context) {
 	now := a.Clock.Now()
 	a.mu.Lock()
 	until := a.session.Deadline()
@@ -36,11 +48,30 @@ func (a *Agent) guard(ctx context.Context) {
 		if limit := now.Add(a.SessionTTL / 3); limit.After(until) {
 			until = limit
 		}
-	} else if a.SelfFence > 0 && now.After(until.Add(a.SelfFence)) {
-		a.fenceMachines(ctx)
 	}
-	_ = until
+	left := until.Sub(now)
+	if left <= 0 {
+		return
+	}
+	if k, ok := netfab.As[netfab.Keeper](a.Fabric); ok && a.mesh() {
+		if err := k.Keep(ctx, left); err != nil {
+			a.Logger.Error("the routers of this node cannot be kept, and stop", "node", a.Name, "left", left, "error", err)
+		}
+	}
+	if a.Guard != nil {
+		if err := a.Guard.Keep(ctx, left+a.SelfFence); err != nil {
+			a.Logger.Error("the guard of this node's machines cannot be told that they may run", "node", a.Name, "left", left+a.SelfFence, "error", err)
+		} else {
+			a.mu.Lock()
+			a.guarded = now.Add(left + a.SelfFence)
+			a.mu.Unlock()
+		}
+	}
 }
+
+// mesh reports whether this node may be one of several, so that what it does not
+// keep another may take over.
+func (a *Agent) mesh() bool { return a.Address.IsValid() }
 
 // outage reports whether the store is away for everybody: most nodes, this one
 // counted, say that they do not reach it, and none that it does. (Of the nodes that
@@ -65,23 +96,4 @@ func (a *Agent) outage(ctx context.Context) bool {
 		}
 	}
 	return without > (len(others)+1)/2
-}
-
-// fenceMachines stops what runs here: the cloud was told that it may count on it.
-// A machine that is destroyed, unlike one that is stopped, is made and started
-// again where it is still to run here when the node returns; its disks stay.
-func (a *Agent) fenceMachines(ctx context.Context) {
-	machines, err := a.Hypervisor.List(ctx)
-	if err != nil {
-		a.Logger.Error("self-fence: machines cannot be listed", "node", a.Name, "error", err)
-	}
-	for _, m := range machines {
-		if !m.State.On() {
-			continue
-		}
-		a.Logger.Error("self-fence: stopping a machine, since this node has been without its session", "node", a.Name, "machine", m.ID)
-		if err := a.Hypervisor.Destroy(ctx, m.ID); err != nil {
-			a.Logger.Error("self-fence: a machine does not stop", "node", a.Name, "machine", m.ID, "error", err)
-		}
-	}
 }

@@ -92,14 +92,19 @@ func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 		err = a.returnToCloud(ctx)
 	}
 	if err == nil {
+		now := a.Clock.Now()
+		answered := a.Renewing()
 		a.mu.Lock()
-		a.renewed = a.Clock.Now()
+		if !answered {
+			a.held = now // others may count on what was answered until now
+		}
+		a.renewed = now
 		a.mu.Unlock()
 		a.noteSeen(ctx)
 	} else {
 		a.Logger.Warn("the session is not renewed", "node", a.Name, "error", err)
 	}
-	a.guard(ctx)
+	a.keep(ctx)
 	if err != nil {
 		return a.SessionTTL / 6, nil
 	}
@@ -141,10 +146,11 @@ func (a *Agent) noteSeen(ctx context.Context) {
 	}
 }
 
-// owns reports whether this node surely holds its session: without it the agent
-// starts nothing, since somebody else may have taken over.
+// owns reports whether this node may start machines: it surely holds its session,
+// else somebody else may have taken over, and its guard stands ready.
 func (a *Agent) owns() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.Clock.Now().Before(a.session.Deadline())
+	now := a.Clock.Now()
+	return now.Before(a.session.Deadline()) && (a.Guard == nil || now.Before(a.guarded))
 }

@@ -1,0 +1,278 @@
+package sftest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/shakenfist/cloud/sf"
+)
+
+// ttl is the sessions' time to live in a simulation: sf's default.
+const ttl = 15 * time.Second
+
+// three starts a cloud of three nodes with a network that each has a guest on, and
+// returns the network, its guests by node, and the node that routes it.
+func three(s *Sim) (network string, guests map[string]string, router *SimNode, err error) {
+	ctx := s.Context(time.Hour)
+	for _, n := range s.Nodes {
+		if err := n.Start(ctx); err != nil {
+			return "", nil, nil, err
+		}
+	}
+	c := s.Nodes[0].Cloud
+	made, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Netblock: "10.0.0.0/24", DHCP: true, NAT: true})
+	if err != nil {
+		return "", nil, nil, err
+	}
+	guests = map[string]string{}
+	for _, n := range s.Nodes {
+		i, err := c.CreateInstance(ctx, sf.System, sf.InstanceSpec{
+			Name: "guest", CPUs: 1, MemoryMiB: 64, Disks: []sf.Disk{{SizeGB: 1, Base: "http://images/a"}},
+			Interfaces: []sf.InterfaceSpec{{Network: made.UUID}}, PlacedOn: n.Name,
+		})
+		if err == nil {
+			_, err = c.WaitInstance(ctx, i.UUID, sf.InstanceCreated)
+		}
+		if err != nil {
+			return "", nil, nil, err
+		}
+		guests[n.Name] = i.UUID
+	}
+	for _, n := range s.Nodes {
+		if n.Name == made.Node {
+			router = n
+		}
+	}
+	return made.UUID, guests, router, s.settle()
+}
+
+// other is a node that is not n.
+func (s *Sim) other(n *SimNode) *SimNode {
+	for _, o := range s.Nodes {
+		if o != n {
+			return o
+		}
+	}
+	return nil
+}
+
+// A router whose node dies, hangs or is cut off works elsewhere within its session's
+// time and 3 s, and never at two places (which the simulation itself looks for).
+func TestRouterMoves(t *testing.T) {
+	for what, harm := range map[string]func(*SimNode){
+		"killed":   func(n *SimNode) { n.Kill() },
+		"stopped":  func(n *SimNode) { n.Freeze(true) },
+		"cut off":  func(n *SimNode) { n.Cut(true) },
+		"no store": func(n *SimNode) { n.Cut(false) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			for seed := range uint64(10) {
+				err := Simulate(SimConfig{Seed: seed, Nodes: 3}, func(s *Sim) error {
+					network, _, was, err := three(s)
+					if err != nil {
+						return err
+					}
+					harm(was)
+					c := s.other(was)
+					for end := s.Now().Add(ttl + 3*time.Second); ; s.Sleep(100 * time.Millisecond) {
+						n, err := c.Network(s.Context(time.Minute), network)
+						if err != nil {
+							return err
+						}
+						if to := s.node(n.Node); to != was && to.routes("/"+network+"/") {
+							break
+						}
+						if s.Now().After(end) {
+							return fmt.Errorf("%s still is the router, or the new one does not work", n.Node)
+						}
+					}
+					return s.settle()
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func (s *Sim) node(name string) *SimNode {
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// An outage of the whole store stops nothing, however long it lasts.
+func TestStoreOutage(t *testing.T) {
+	err := Simulate(SimConfig{Seed: 1, Nodes: 3}, func(s *Sim) error {
+		network, guests, router, err := three(s)
+		if err != nil {
+			return err
+		}
+		for _, n := range s.Nodes {
+			n.Cut(false)
+		}
+		for range 600 {
+			s.Sleep(time.Second)
+			if !router.routes("/" + network + "/") {
+				return errors.New("the router stopped for want of the store")
+			}
+			for node, id := range guests {
+				m, err := s.node(node).Machine.Hypervisor().Inspect(s.Context(time.Minute), id)
+				if err != nil || !m.State.On() {
+					return fmt.Errorf("guest %s: %v, %v", id, m.State, err)
+				}
+			}
+		}
+		return s.settle()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A lost node's instances say so, are started again elsewhere with their addresses
+// once its guard has surely stopped them, and are cleared away when it returns.
+func TestRecover(t *testing.T) {
+	err := Simulate(SimConfig{Seed: 1, Nodes: 3}, func(s *Sim) error {
+		_, guests, _, err := three(s)
+		if err != nil {
+			return err
+		}
+		lost := s.Nodes[1]
+		id, ctx := guests[lost.Name], s.Context(time.Hour)
+		c := s.Nodes[0].Cloud
+		before, err := c.InstanceInterfaces(ctx, id)
+		if err != nil {
+			return err
+		}
+		if _, err := c.RecoverInstance(ctx, id, true); !errors.Is(err, sf.ErrConflict) {
+			return fmt.Errorf("recover beside a node that is there: %v", err)
+		}
+		lost.Kill()
+		s.Sleep(ttl + 2*time.Second)
+		if i, err := c.Instance(ctx, id); err != nil || i.Status.Unreachable.IsZero() {
+			return fmt.Errorf("it is not said to be unreachable: %v", err)
+		}
+		if _, err := c.RecoverInstance(ctx, id, false); !errors.Is(err, sf.ErrConflict) {
+			return fmt.Errorf("recover before the guard has struck: %v", err)
+		}
+		s.Sleep(time.Minute)
+		i, err := c.RecoverInstance(ctx, id, false)
+		if err == nil {
+			i, err = c.WaitInstance(ctx, id, sf.PowerSettled(i.Power.Generation))
+		}
+		if err != nil || i.Node == lost.Name || i.Status.Power != sf.PowerOn {
+			return fmt.Errorf("recovered: %+v, %v", i, err)
+		}
+		after, err := c.InstanceInterfaces(ctx, id)
+		if err != nil || after[0].Address != before[0].Address || after[0].MAC != before[0].MAC || after[0].UUID != before[0].UUID {
+			return fmt.Errorf("interface %+v became %+v, %v", before[0], after, err)
+		}
+		return s.settle() // which starts the lost node again and looks at what it has
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The operator's word opens exactly the window in which a machine runs twice: until
+// its node returns, and does away with it first.
+func TestRecoverByWord(t *testing.T) {
+	err := Simulate(SimConfig{Seed: 1, Nodes: 2}, func(s *Sim) error {
+		_, guests, _, err := three(s)
+		if err != nil {
+			return err
+		}
+		lost := s.Nodes[1]
+		id, ctx := guests[lost.Name], s.Context(time.Hour)
+		lost.Kill()
+		s.Sleep(ttl + time.Second)
+		if _, err := s.Nodes[0].RecoverInstance(ctx, id, true); err != nil {
+			return err
+		}
+		if err := lost.Start(ctx); err != nil {
+			return err
+		}
+		if m, err := lost.Machine.Hypervisor().Inspect(ctx, id); err == nil {
+			return fmt.Errorf("the node is back and has a stale machine: %+v", m)
+		}
+		return s.settle()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is deleted by force counts as deleted at once, and gives back what it
+// claims when its node returns or is removed.
+func TestForceDelete(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		err := Simulate(SimConfig{Seed: 1, Nodes: 3}, func(s *Sim) error {
+			_, guests, _, err := three(s)
+			if err != nil {
+				return err
+			}
+			lost := s.Nodes[2]
+			id, ctx, c := guests[lost.Name], s.Context(time.Hour), s.Nodes[0].Cloud
+			lost.Kill()
+			s.Sleep(ttl + time.Second)
+			if err := c.ForceDeleteInstance(ctx, id); err != nil {
+				return err
+			}
+			i, err := c.WaitInstance(s.Context(time.Second), id, sf.InstanceGone)
+			if err != nil || i.Status.State != sf.StateDeleted || i.Deletion.Gone() {
+				return fmt.Errorf("deleted by force: %+v, %v", i, err)
+			}
+			if remove {
+				if err := c.RemoveNode(ctx, lost.Name); err != nil {
+					return err
+				}
+				nodes, err := c.Nodes(ctx)
+				if err != nil || len(nodes) != 2 {
+					return fmt.Errorf("%d nodes are left, %v", len(nodes), err)
+				}
+				if i, err := c.Instance(ctx, id); err != nil || !i.Deletion.Gone() {
+					return fmt.Errorf("its deletion has not ended with its node: %v", err)
+				}
+			}
+			return s.settle()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A drained node has no routers any more and, where asked, no instances.
+func TestDrain(t *testing.T) {
+	err := Simulate(SimConfig{Seed: 1, Nodes: 3}, func(s *Sim) error {
+		network, guests, router, err := three(s)
+		if err != nil {
+			return err
+		}
+		ctx, c := s.Context(time.Hour), s.other(router).Cloud
+		d, err := c.DrainNode(ctx, router.Name, sf.DrainOptions{})
+		if err != nil || len(d.Routers) != 1 || d.Routers[0] != network || d.Remains[guests[router.Name]] == "" {
+			return fmt.Errorf("drained: %+v, %v", d, err)
+		}
+		if d, err = c.DrainNode(ctx, router.Name, sf.DrainOptions{Recover: true, Ask: 5 * time.Second}); err != nil || len(d.Recovered) != 1 || len(d.Remains) != 0 {
+			return fmt.Errorf("drained with recover: %+v, %v", d, err)
+		}
+		if err := s.settle(); err != nil {
+			return err
+		}
+		if i, err := c.Instance(ctx, guests[router.Name]); err != nil || i.Status.Power != sf.PowerOn || i.Node == router.Name {
+			return fmt.Errorf("the drained instance: %+v, %v", i, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
