@@ -93,7 +93,12 @@ func ParseOutside(text string) (Outside, error) {
 		}
 		f = f[1:]
 	}
-	if !o.Whole().IsValid() {
+	for _, a := range append([]netip.Addr{o.Prefix.Addr(), o.Whole().Addr(), via, o.EdgeAddr.Addr()}, o.Peers...) {
+		if a.IsValid() && !a.Is4() {
+			return Outside{}, invalidf("outside %q: %s is not IPv4", text, a)
+		}
+	}
+	if !o.Prefix.IsValid() {
 		return Outside{}, invalidf("outside %q has no prefix", text)
 	}
 	if via.IsValid() && via != First(o.Whole()) {

@@ -58,6 +58,7 @@ func (a *apply) examine(r *room) (known, error) {
 	}
 	v.ports()
 	v.remotes()
+	v.strangers()
 	k := known{network: v.network}
 	if vx := v.links[meshName]; vx.VXLAN != nil {
 		k.underlay = vx.VXLAN.Local
@@ -170,9 +171,25 @@ func (v *view) whole(l rt.Link, p netfab.Port, macs, addrs []nft.Element) bool {
 			return false
 		}
 	}
+	bridge := v.links[bridgeName].Index
+	if p.Addr.IsValid() && !slices.Contains(v.neighbours, rt.Neighbour{Link: bridge, Addr: p.Addr, MAC: [6]byte(mac(p.MAC))}) {
+		return false
+	}
 	return l.Up && l.Group == linkGroup && l.MTU == v.network.MTU &&
 		l.Master == v.links[bridgeName].Index && l.Port != nil && *l.Port == rt.Port{} &&
 		slices.Equal(v.behind(l.Index), []rt.FDB{{Link: l.Index, MAC: [6]byte(mac(p.MAC))}})
+}
+
+// strangers checks that the bridge's neighbours are all members of the network.
+func (v *view) strangers() {
+	bridge := v.links[bridgeName].Index
+	known := neighbours(bridge, v.network.Ports, v.network.Remote)
+	for _, n := range v.neighbours {
+		if n.Link == bridge && known[n.Addr] != n {
+			v.damaged("br0 takes %s for a neighbour", n.Addr)
+			return
+		}
+	}
 }
 
 // behind returns the bridge's entries of a port.
@@ -235,11 +252,12 @@ func (a *apply) gatewayWhole(r *room, v *view, out rt.Link, p netip.Prefix, via 
 	if err != nil {
 		return false, err
 	}
+	o, _ := a.names.parseOutside(segment.Alias)
 	n := v.network
 	inside := netip.PrefixFrom(n.Router.Addr, n.Prefix.Bits())
 	bridge := v.links[bridgeName].Index
 	return wrong == "" && gateway == via && leg == out.Index &&
-		out.Up && out.MTU == outsideMTU && out.Group == linkGroup && slices.Equal(out.MAC, outMAC(p.Addr())) &&
+		out.Up && out.MTU == segment.MTU && via == o.Router() && p.Bits() == o.Whole().Bits() && out.Group == linkGroup && slices.Equal(out.MAC, outMAC(p.Addr())) &&
 		slices.Contains(v.addrs[out.Index], p) && len(onlyAddrs(bridge, v.addrs[bridge], inside)) == 0 &&
 		outer.Index != 0 && outer.Index == out.Peer && outer.Up && outer.Master == segment.Index && segment.Index != 0, nil
 }

@@ -43,6 +43,27 @@ func fenceTable(n names) nft.Table {
 	}
 }
 
+// edgeFence is the ARP table of the host with which the edge's address outside
+// the segment is fenced: the world hears of it while ARP is in the set.
+func edgeFence(n names, o netfab.Outside) nft.Table {
+	return nft.Table{
+		Family: nftables.TableFamilyARP, Name: n.table(), Sets: []nft.Set{aliveSet},
+		Chains: []nft.Chain{{Name: "output", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookRef(arpOut), Rules: []nft.Rule{
+			nft.Join(nft.Out(o.Uplink), nft.Is(nft.Network, arpAddr, o.EdgeAddr.Addr().AsSlice()...),
+				nft.EtherType(), nft.NotInSet(aliveSet.Name), nft.Drop()),
+		}}},
+	}
+}
+
+// arpOut is the hook of ARP that is sent, NF_ARP_OUT of linux/netfilter_arp.h.
+const arpOut = 1
+
+// fenceTables are the tables that an outside may need, and which of them it does.
+func fenceTables(n names, o netfab.Outside) (tables []nft.Table, wanted []bool) {
+	edge := o.Fenced && o.Edge && o.EdgeAddr.IsValid()
+	return []nft.Table{fenceTable(n), edgeFence(n, o)}, []bool{o.Fenced, edge}
+}
+
 // fence is what Keep works on. Its lock is its own: an Apply may take long.
 type fence struct {
 	mu    sync.Mutex
@@ -77,40 +98,48 @@ func (f *Fabric) arm() error {
 			alive = append(alive, nft.Element{Key: t, Timeout: left})
 		}
 	}
-	err := f.fence.conn.Refill(fenceTable(f.names), aliveSet, alive)
-	if err == nil || errors.Is(err, unix.ENOENT) { // no table: nothing is fenced
-		return nil
+	tables, _ := fenceTables(f.names, netfab.Outside{})
+	for _, t := range tables {
+		err := f.fence.conn.Refill(t, aliveSet, alive)
+		if err != nil && !errors.Is(err, unix.ENOENT) { // no table: nothing of it is fenced
+			f.fence.conn.Close() // what is still to be read of it is unknown
+			f.fence.conn = nil
+			return fmt.Errorf("keep the routers of this host: %w", err)
+		}
 	}
-	f.fence.conn.Close() // what is still to be read of it is unknown
-	f.fence.conn = nil
-	return fmt.Errorf("keep the routers of this host: %w", err)
+	return nil
 }
 
 // setFence makes the fence, or removes it, as an outside wants it.
 func (a *apply) setFence(conn *nft.Conn, o netfab.Outside) error {
-	table := fenceTable(a.names)
-	exists, ours, err := conn.Owned(table.Family, table.Name)
-	if err != nil {
-		return err
-	}
-	switch {
-	case exists && !ours:
-		return a.foreignTable("bridge")
-	case !exists && !o.Fenced:
-		return nil
-	}
-	if err := a.hook("set the fence"); err != nil {
-		return err
-	}
-	if !o.Fenced {
-		return conn.Delete(table.Family, table.Name)
-	}
-	if err := conn.Build(table); err != nil {
-		return err
+	tables, wanted := fenceTables(a.names, o)
+	for i, table := range tables {
+		exists, ours, err := conn.Owned(table.Family, table.Name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case exists && !ours:
+			return a.foreignTable(familyName[table.Family])
+		case !exists && !wanted[i]:
+			continue
+		}
+		if err := a.hook("set the fence"); err != nil {
+			return err
+		}
+		if !wanted[i] {
+			if err := conn.Delete(table.Family, table.Name); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := conn.Build(table); err != nil {
+			return err
+		}
 	}
 	a.fence.mu.Lock()
 	defer a.fence.mu.Unlock()
-	if a.fence.until.IsZero() { // what an earlier process said holds
+	if !o.Fenced || a.fence.until.IsZero() { // what an earlier process said holds
 		return nil
 	}
 	return a.arm()
@@ -118,15 +147,27 @@ func (a *apply) setFence(conn *nft.Conn, o netfab.Outside) error {
 
 // checkFence tells what is wrong with the fence, or "".
 func (a *apply) checkFence(conn *nft.Conn, o netfab.Outside) (string, error) {
-	table := fenceTable(a.names)
-	if o.Fenced {
-		return conn.Check(table)
+	tables, wanted := fenceTables(a.names, o)
+	for i, table := range tables {
+		if wanted[i] {
+			if wrong, err := conn.Check(table); wrong != "" || err != nil {
+				return wrong, err
+			}
+			continue
+		}
+		exists, ours, err := conn.Owned(table.Family, table.Name)
+		if err != nil {
+			return "", err
+		}
+		if exists && ours {
+			return fmt.Sprintf("table %s %s is there", familyName[table.Family], table.Name), nil
+		}
 	}
-	exists, ours, err := conn.Owned(table.Family, table.Name)
-	if err == nil && exists && ours {
-		return fmt.Sprintf("table bridge %s is there", table.Name), nil
-	}
-	return "", err
+	return "", nil
+}
+
+var familyName = map[nftables.TableFamily]string{
+	nftables.TableFamilyINet: "inet", nftables.TableFamilyBridge: "bridge", nftables.TableFamilyARP: "arp", nftables.TableFamilyIPv4: "ip",
 }
 
 // foreignTable is the error of a table with our name that is not ours.

@@ -126,7 +126,10 @@ func router(n *netfab.Network) nft.Table {
 	established := nft.Join(nft.State(nft.Established|nft.Related), nft.Accept())
 	ping := nft.Join(nft.Proto(unix.IPPROTO_ICMP), nft.Is(nft.Transport, 0, 8), nft.Accept())
 
-	forward := []nft.Rule{nft.Join(nft.State(nft.Invalid), nft.Drop()), established}
+	// A guest that could send to where hosts listen for VXLAN could send frames
+	// into any network.
+	vxlan := nft.Join(nft.Out(outName), nft.Proto(unix.IPPROTO_UDP), nft.Is(nft.Transport, dport, vxlanPort>>8, vxlanPort&0xff), nft.Drop())
+	forward := []nft.Rule{nft.Join(nft.State(nft.Invalid), nft.Drop()), vxlan, established}
 	for _, p := range unroutable {
 		forward = append(forward, nft.Join(nft.Within(ipDst, p.Addr().As4(), p.Bits()), nft.Drop()))
 	}

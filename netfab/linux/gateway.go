@@ -3,7 +3,6 @@
 package linux
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -17,11 +16,6 @@ import (
 	"github.com/shakenfist/cloud/netfab/linux/internal/rt"
 )
 
-// outsideMTU is that of the segment between routers and host, in bytes. Where
-// the way beyond is narrower the host says so to who sends, and the router
-// passes it on.
-const outsideMTU = 1500
-
 // setGateway makes the network's router, or makes it right: filters first, then
 // the legs, so that it never forwards without them.
 func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
@@ -31,7 +25,11 @@ func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
 	if err := r.sysctls(sysctls(true)); err != nil {
 		return err
 	}
-	if err := a.plug(r, n); err != nil {
+	segment, err := a.rt.Link(a.names.outside())
+	if err != nil {
+		return err
+	}
+	if err := a.plug(r, n, segment); err != nil {
 		return err
 	}
 	links, err := r.rt.Links()
@@ -49,8 +47,12 @@ func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
 		return err
 	}
 	out, bridge := links[outName].Index, links[bridgeName].Index
-	mine := netip.PrefixFrom(n.Gateway.Addr, o.Prefix.Bits())
-	todo := []rt.Request{rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n), Alias: baseAlias(n)})}
+	mine := netip.PrefixFrom(n.Gateway.Addr, o.Whole().Bits())
+	base := rt.Link{Index: bridge, Name: bridgeName, Alias: baseAlias(n)}
+	if !slices.Equal(links[bridgeName].MAC, bridgeMAC(n)) {
+		base.MAC = bridgeMAC(n)
+	}
+	todo := []rt.Request{rt.SetLink(base)}
 	inside := netip.PrefixFrom(n.Router.Addr, n.Prefix.Bits())
 	todo = append(todo, onlyAddrs(bridge, addrs[bridge], inside)...)
 	wanted := []netip.Prefix{mine}
@@ -59,10 +61,13 @@ func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
 	}
 	todo = append(todo, onlyAddrs(out, addrs[out], wanted...)...)
 	todo = append(todo,
-		rt.SetLink(rt.Link{Index: out, Name: outName, MTU: outsideMTU, Group: linkGroup, Up: true, Alias: gatewayAlias(o, n.Gateway)}),
-		rt.SetDefault(out, netfab.First(o.Prefix)),
+		rt.SetLink(rt.Link{Index: out, Name: outName, MTU: segment.MTU, Group: linkGroup, Up: true, Alias: gatewayAlias(o, n.Gateway)}),
+		rt.SetDefault(out, o.Router()),
 		announce(out, outMAC(n.Gateway.Addr)))
-	return r.links("set the router's legs", todo...)
+	if err := r.links("set the router's legs", todo...); err != nil {
+		return err
+	}
+	return r.neighbours(n)
 }
 
 // announce sets a link's MAC, the same again too, which makes the kernel tell the
@@ -90,11 +95,7 @@ func onlyAddrs(link uint32, have []netip.Prefix, want ...netip.Prefix) []rt.Requ
 }
 
 // plug connects the namespace with the outside bridge by a veth pair.
-func (a *apply) plug(r *room, n *netfab.Network) error {
-	segment, err := a.rt.Link(a.names.outside())
-	if err != nil {
-		return err
-	}
+func (a *apply) plug(r *room, n *netfab.Network, segment rt.Link) error {
 	name := a.names.uplink(n.VNI)
 	outer, err := a.rt.Link(name)
 	if err != nil {
@@ -105,10 +106,9 @@ func (a *apply) plug(r *room, n *netfab.Network) error {
 		return err
 	}
 	if outer.Index != 0 && !strings.HasPrefix(outer.Alias, a.names.mark()+" ") {
-		return fmt.Errorf("%w: device %s exists and does not carry the mark of %q: remove it or run with another tag",
-			netfab.ErrForeign, name, a.names.tag)
+		return a.foreignDevice(name)
 	}
-	want := rt.Link{Name: name, MAC: localMAC("uplink", name), MTU: outsideMTU, Up: true, Master: segment.Index,
+	want := rt.Link{Name: name, MAC: localMAC("uplink", name), MTU: segment.MTU, Up: true, Master: segment.Index,
 		Alias: a.names.uplinkAlias(n.ID)}
 	if outer.Index != 0 && inner.Index != 0 && inner.Peer == outer.Index {
 		want.Index = outer.Index
@@ -123,7 +123,7 @@ func (a *apply) plug(r *room, n *netfab.Network) error {
 	if outer.Index != 0 {
 		todo = append(todo, rt.DelLink(name))
 	}
-	todo = append(todo, rt.AddLink(want, rt.Veth(rt.Link{Name: outName, MAC: outMAC(n.Gateway.Addr), MTU: outsideMTU}, r.ns.Fd()), 0)...)
+	todo = append(todo, rt.AddLink(want, rt.Veth(rt.Link{Name: outName, MAC: outMAC(n.Gateway.Addr), MTU: segment.MTU}, r.ns.Fd()), 0)...)
 	if err := a.hostLinks("make "+name, todo...); err != nil {
 		return err
 	}
@@ -148,10 +148,14 @@ func (a *apply) delGateway(r *room, n *netfab.Network) error {
 	}
 	todo := []rt.Request{rt.DelLink(outName)}
 	if bridge := links[bridgeName].Index; bridge != 0 { // else a step that follows makes it
-		todo = append(todo, rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n)}))
+		// Setting a MAC announces addresses with it: the router's must be gone.
 		todo = append(todo, onlyAddrs(bridge, addrs[bridge])...)
+		todo = append(todo, rt.SetLink(rt.Link{Index: bridge, Name: bridgeName, MAC: bridgeMAC(n)}))
 	}
 	if err := r.links("delete "+outName, todo...); err != nil {
+		return err
+	}
+	if err := r.neighbours(n); err != nil {
 		return err
 	}
 	conn, err := r.tables()

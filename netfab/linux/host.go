@@ -4,7 +4,6 @@ package linux
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,38 +24,57 @@ var floatSet = nft.Set{Name: "floating", Key: nftables.TypeIPAddr}
 func hostTable(n names, o netfab.Outside) nft.Table {
 	bridge := n.outside()
 	from, to := nft.In(bridge), nft.Out(bridge)
-	routers := nft.Within(ipSrc, o.Prefix.Addr().As4(), o.Prefix.Bits())
 	established := nft.Join(nft.State(nft.Established|nft.Related), nft.Accept())
 	forward := []nft.Rule{
-		// Frames between routers, where the host has its bridges' frames pass here.
+		// Frames between the segment's ports, where the host has its bridges' frames pass here.
 		nft.Join(from, to, nft.Accept()),
 	}
+	if o.Hosted() {
+		forward = append(forward, between(o, from, to, established)...)
+	}
+	forward = append(forward, nft.Join(from, nft.Drop()), nft.Join(to, nft.Drop()))
+	chains := []nft.Chain{
+		{Name: "input", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookInput, Priority: -10, Rules: []nft.Rule{
+			nft.Join(from, established),
+			nft.Join(from, nft.Drop()),
+		}},
+		{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Priority: -10, Rules: forward},
+	}
+	if o.Mode == netfab.Local {
+		leave := nft.Join(nft.NotOut(bridge), nft.NotOut("lo"), byUplink(o), nft.IPv4(), members(o, ipSrc), nft.Masquerade())
+		chains = append(chains, nft.Chain{Name: "postrouting", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPostrouting,
+			Priority: 100, Rules: []nft.Rule{leave}})
+	}
+	return nft.Table{Family: nftables.TableFamilyINet, Name: n.table(), Sets: []nft.Set{floatSet}, Chains: chains}
+}
+
+// between are the rules of a host that forwards between the segment and the world.
+// At an edge routers guard themselves: it does not know their floating addresses,
+// and their connections outlive its own being the edge.
+func between(o netfab.Outside, from, to, established nft.Rule) []nft.Rule {
+	var rules []nft.Rule
 	for _, p := range unroutable {
-		forward = append(forward, nft.Join(from, nft.IPv4(), nft.Within(ipDst, p.Addr().As4(), p.Bits()), nft.Drop()))
+		rules = append(rules, nft.Join(from, nft.IPv4(), nft.Within(ipDst, p.Addr().As4(), p.Bits()), nft.Drop()))
 	}
-	world := nft.Rule{}
-	if o.Uplink != "" {
-		world = nft.Out(o.Uplink)
+	rules = append(rules, nft.Join(from, byUplink(o), nft.IPv4(), members(o, ipSrc), nft.Accept()))
+	if o.Mode == netfab.Routed {
+		return append(rules, nft.Join(to, nft.IPv4(), members(o, ipDst), nft.Accept()))
 	}
-	forward = append(forward,
-		nft.Join(from, world, nft.IPv4(), routers, nft.Accept()),
-		nft.Join(from, nft.Drop()),
-		nft.Join(to, established),
-		nft.Join(to, nft.IPv4(), nft.Load(nft.Network, ipDst, 4, 1), nft.InSet(floatSet.Name), nft.Accept()),
-		nft.Join(to, nft.Drop()))
-	return nft.Table{
-		Family: nftables.TableFamilyINet, Name: n.table(), Sets: []nft.Set{floatSet},
-		Chains: []nft.Chain{
-			{Name: "input", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookInput, Priority: -10, Rules: []nft.Rule{
-				nft.Join(from, established),
-				nft.Join(from, nft.Drop()),
-			}},
-			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Priority: -10, Rules: forward},
-			{Name: "postrouting", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPostrouting, Priority: 100, Rules: []nft.Rule{
-				nft.Join(nft.NotOut(bridge), nft.NotOut("lo"), world, nft.IPv4(), routers, nft.Masquerade()),
-			}},
-		},
+	return append(rules, nft.Join(to, established),
+		nft.Join(to, nft.IPv4(), nft.Load(nft.Network, ipDst, 4, 1), nft.InSet(floatSet.Name), nft.Accept()))
+}
+
+// members matches addresses of the segment.
+func members(o netfab.Outside, offset uint32) nft.Rule {
+	return nft.Within(offset, o.Prefix.Addr().As4(), o.Prefix.Bits())
+}
+
+// byUplink matches what leaves by the uplink, where there is but one way out.
+func byUplink(o netfab.Outside) nft.Rule {
+	if o.Uplink == "" {
+		return nil
 	}
+	return nft.Out(o.Uplink)
 }
 
 // pass are the rules that a foreign forward chain needs for us; what may pass is
@@ -75,6 +93,7 @@ func quiet(device string) []netns.Sysctl {
 		{Path: "ipv6/conf/" + device + "/disable_ipv6", Value: "1", Optional: true},
 		{Path: "ipv4/conf/" + device + "/arp_ignore", Value: "1"},
 		{Path: "ipv4/conf/" + device + "/arp_announce", Value: "2"},
+		{Path: "ipv4/conf/" + device + "/arp_notify", Value: "1"},
 		{Path: "ipv4/conf/" + device + "/send_redirects", Value: "0"},
 		{Path: "ipv4/conf/" + device + "/accept_redirects", Value: "0"},
 		{Path: "ipv4/conf/" + device + "/accept_source_route", Value: "0"},
@@ -119,46 +138,13 @@ func (a *apply) setOutside(o netfab.Outside) error {
 	if err := a.setFence(conn, o); err != nil {
 		return err
 	}
-	if err := a.setSegment(o); err != nil {
+	if err := a.setSegment(o); err != nil || !o.Hosted() {
 		return err
 	}
 	if err := a.hook("set the host's sysctls"); err != nil {
 		return err
 	}
-	return a.host.Do(func() error { return netns.Set(append(quiet(a.names.outside()), forwarding...)) })
-}
-
-// setSegment makes the outside bridge.
-func (a *apply) setSegment(o netfab.Outside) error {
-	name := a.names.outside()
-	l, err := a.rt.Link(name)
-	if err != nil {
-		return err
-	}
-	if _, ours := a.names.parseOutside(l.Alias); l.Index != 0 && !ours {
-		return fmt.Errorf("%w: device %s exists and does not carry the mark of %q: remove it or run with another tag",
-			netfab.ErrForeign, name, a.names.tag)
-	}
-	want := rt.Link{Name: name, MAC: localMAC("segment", a.names.tag), MTU: outsideMTU, Up: true, Alias: a.names.outsideAlias(o)}
-	if l.Index == 0 {
-		if err := a.hostLinks("make "+name, rt.AddLink(want, &rt.Bridge{}, 0)...); err != nil {
-			return err
-		}
-		if l, err = a.rt.Link(name); err != nil {
-			return err
-		}
-	}
-	want.Index = l.Index
-	addrs, err := a.rt.Addrs()
-	if err != nil {
-		return err
-	}
-	return a.hostLinks("set "+name, append(onlyAddrs(l.Index, addrs[l.Index], routerPrefix(o)), rt.SetLink(want))...)
-}
-
-// routerPrefix is the host's own address on the segment: the routers' router.
-func routerPrefix(o netfab.Outside) netip.Prefix {
-	return netip.PrefixFrom(netfab.First(o.Prefix), o.Prefix.Bits())
+	return a.host.Do(func() error { return netns.Set(forwarding) })
 }
 
 // openGates keeps foreign forward chains from dropping what is ours.
@@ -186,10 +172,16 @@ func (a *apply) delOutside() error {
 	if err != nil {
 		return err
 	}
-	if _, ours := a.names.parseOutside(l.Alias); l.Index != 0 && ours {
+	if old, ours := a.names.parseOutside(l.Alias); l.Index != 0 && ours {
+		if err := a.leaveWorld(l, old, netfab.Outside{}); err != nil {
+			return err
+		}
 		if err := a.hostLinks("delete "+l.Name, rt.DelLink(l.Name)); err != nil {
 			return err
 		}
+	}
+	if err := a.unshare(); err != nil { // where somebody else deleted the bridge
+		return err
 	}
 	drop, stale, err := conn.Gates()
 	if err != nil {

@@ -51,6 +51,7 @@ func (n names) fenced() string                { return "sfv" + n.short } // how 
 func (n names) uplink(vni uint32) string      { return fmt.Sprintf("%s%06x", n.fenced(), vni) }
 func (n names) sharedMesh() string            { return n.fenced() + "mesh" }
 func (n names) mark() string                  { return "shakenfist " + n.tag }
+func (n names) sharedAlias() string           { return n.mark() + " shared outside" }
 func (n names) networkAlias(id string) string { return n.mark() + " network " + id }
 func (n names) uplinkAlias(id string) string  { return n.mark() + " router of " + id }
 
@@ -162,7 +163,7 @@ func parsePort(alias string) (p netfab.Port, ok bool) {
 
 // gatewayAlias keeps on out0 what the router should be.
 func gatewayAlias(o netfab.Outside, g *netfab.Gateway) string {
-	return fmt.Sprintf("gateway %s via %s nat %t", netip.PrefixFrom(g.Addr, o.Prefix.Bits()), netfab.First(o.Prefix), g.NAT)
+	return fmt.Sprintf("gateway %s via %s nat %t", netip.PrefixFrom(g.Addr, o.Whole().Bits()), o.Router(), g.NAT)
 }
 
 // parseGateway reads it; the gateway is nil for what gatewayAlias does not write.

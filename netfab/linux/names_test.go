@@ -62,7 +62,7 @@ func FuzzAliases(f *testing.F) {
 	n := network(1, 1)
 	names := newNames("cluster/node")
 	for _, alias := range []string{baseAlias(&n), portAlias(n.Ports[0]), gatewayAlias(outside, n.Gateway),
-		names.outsideAlias(outside), names.networkAlias(n.ID), "prefix fd00::/64 router fd00::1 02:00:00:00:00:01", "port a b c"} {
+		names.outsideAlias(outside), names.networkAlias(n.ID), names.mark() + " outside addr 10.0.0.0/8 mode routed vni 7 edge edge-addr fd00::1/64", "prefix fd00::/64 router fd00::1 02:00:00:00:00:01", "port a b c"} {
 		f.Add(alias)
 	}
 	f.Fuzz(func(t *testing.T, alias string) {
@@ -82,7 +82,9 @@ func FuzzAliases(f *testing.F) {
 		}
 		if o, ours := names.parseOutside(alias); ours && o.Prefix.IsValid() {
 			hostTable(names, o)
-			routerPrefix(o)
+			hostAddrs(o)
+			fenceTables(names, o)
+			segmentMAC(names, o)
 		}
 		_, _ = names.networkID(alias) // any answer but a panic
 	})

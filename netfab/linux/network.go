@@ -150,6 +150,9 @@ func (a *apply) setNetwork(r *room, s netfab.Step) error {
 	if err := a.readopt(r, n, links); err != nil {
 		return err
 	}
+	if err := r.neighbours(n); err != nil {
+		return err
+	}
 	if err := r.build(filter(bridgeMAC(n))); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -15,6 +16,7 @@ import (
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
 	"github.com/shakenfist/cloud/netfab/linux/internal/nft"
+	"github.com/shakenfist/cloud/netfab/linux/internal/rt"
 )
 
 // Observe looks at the host, whatever is remembered.
@@ -173,7 +175,11 @@ func (a *apply) examineOutside() error {
 		if exists && ours {
 			damaged("table %s is there, %s is not", a.names.table(), a.names.outside())
 		}
-		return nil
+		mesh, err := a.rt.Link(a.names.sharedMesh())
+		if mesh.Alias == a.names.sharedAlias() {
+			damaged("%s is there, %s is not", mesh.Name, a.names.outside())
+		}
+		return err
 	}
 	a.outside.is = is
 	if !is.Prefix.IsValid() {
@@ -184,11 +190,11 @@ func (a *apply) examineOutside() error {
 	if err != nil {
 		return err
 	}
-	if len(onlyAddrs(l.Index, addrs[l.Index], routerPrefix(is))) > 0 {
+	if len(onlyAddrs(l.Index, addrs[l.Index], hostAddrs(is)...)) > 0 {
 		damaged("addresses of %s are %v", l.Name, addrs[l.Index])
 	}
-	if !l.Up || l.MTU != outsideMTU {
-		damaged("%s has up %t mtu %d", l.Name, l.Up, l.MTU)
+	if err := a.examineSegment(l); err != nil {
+		return err
 	}
 	wrong, err := conn.Check(hostTable(a.names, is))
 	if err != nil {
@@ -204,12 +210,63 @@ func (a *apply) examineOutside() error {
 		damaged("%s", wrong)
 	}
 	return a.host.Do(func() error {
-		wrong, err := netns.Differ(append(quiet(l.Name), forwarding...))
+		settings := quiet(l.Name)
+		if is.Hosted() {
+			settings = append(settings, forwarding...)
+		}
+		wrong, err := netns.Differ(settings)
 		if wrong != "" {
 			damaged("%s", wrong)
 		}
 		return err
 	})
+}
+
+// examineSegment looks at the outside bridge and its ways to the world.
+func (a *apply) examineSegment(l rt.Link) error {
+	is := &a.outside.is
+	damaged := func(format string, args ...any) {
+		a.outside.damage = append(a.outside.damage, fmt.Sprintf(format, args...))
+	}
+	mtu, err := a.segmentMTU(*is)
+	if err != nil {
+		return err
+	}
+	if !l.Up || mtu != 0 && l.MTU != mtu || !slices.Equal(l.MAC, segmentMAC(a.names, *is)) {
+		damaged("%s has up %t mtu %d lladdr %s", l.Name, l.Up, l.MTU, l.MAC)
+	}
+	if is.Uplink != "" && (is.Mode == netfab.L2 || is.EdgeAddr.IsValid() && is.Edge) {
+		up, err := a.rt.Link(is.Uplink)
+		if err != nil {
+			return err
+		}
+		addrs, err := a.rt.Addrs()
+		if err != nil {
+			return err
+		}
+		switch {
+		case is.Mode == netfab.L2 && (up.Master != l.Index || !up.Up):
+			damaged("uplink %s has up %t, is a port of the segment %t", is.Uplink, up.Up, up.Master == l.Index)
+		case is.Mode != netfab.L2 && !slices.Contains(addrs[up.Index], is.EdgeAddr):
+			damaged("uplink %s has not %s", is.Uplink, is.EdgeAddr)
+		}
+	}
+	if is.Mode != netfab.Routed {
+		return nil
+	}
+	mesh, err := a.rt.Link(a.names.sharedMesh())
+	if err != nil {
+		return err
+	}
+	local := a.underlay.Addr
+	if mesh.VXLAN != nil && !local.IsValid() { // Observe is told of none
+		local = mesh.VXLAN.Local
+	}
+	if !sharedRight(mesh, is.VNI, local) || !mesh.Up || mesh.MTU != l.MTU || mesh.Master != l.Index {
+		damaged("%s is not the port it should be", a.names.sharedMesh())
+	}
+	is.Peers, err = a.peers(mesh.Index)
+	return err
 }
 
 // examineFloats compares the floating addresses that the world may reach with

@@ -4,6 +4,9 @@ package linux
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,11 +33,16 @@ func (r *room) setPort(n *netfab.Network, p netfab.Port) error {
 	if err := r.allow(n, p); err != nil {
 		return err
 	}
-	stale, err := r.stale(tap.Index, [6]byte(mac(p.MAC)))
+	todo, err := r.stale(tap.Index, [6]byte(mac(p.MAC)))
 	if err != nil {
 		return err
 	}
-	return r.links("set tap "+name, append(stale,
+	known, err := r.meet(tap, links[bridgeName].Index, p)
+	if err != nil {
+		return err
+	}
+	todo = append(todo, known...)
+	return r.links("set tap "+name, append(todo,
 		rt.SetLink(rt.Link{Index: tap.Index, Name: name, MAC: tapMAC(p), MTU: n.MTU, Up: true,
 			Master: links[bridgeName].Index, Group: linkGroup, Alias: portAlias(p)}),
 		rt.SetLink(rt.Link{Index: tap.Index, Name: name, Port: &rt.Port{}}),
@@ -54,6 +62,81 @@ func (r *room) stale(port uint32, mac [6]byte) ([]rt.Request, error) {
 		}
 	}
 	return todo, nil
+}
+
+// meet makes a port's guest a neighbour of the bridge, who need not be asked for,
+// neither here nor over the mesh, and nothing else that it was before.
+func (r *room) meet(tap rt.Link, bridge uint32, p netfab.Port) ([]rt.Request, error) {
+	todo, err := r.forget(tap, bridge, p)
+	if err == nil && p.Addr.IsValid() {
+		todo = append(todo, rt.AddNeighbour(rt.Neighbour{Link: bridge, Addr: p.Addr, MAC: [6]byte(mac(p.MAC))}))
+	}
+	return todo, err
+}
+
+// forget removes the neighbours with the MAC that a port has or had, except for
+// the one that it should be.
+func (r *room) forget(tap rt.Link, bridge uint32, p netfab.Port) ([]rt.Request, error) {
+	neighbours, err := r.rt.Neighbours()
+	if err != nil {
+		return nil, err
+	}
+	before, _ := parsePort(tap.Alias)
+	var todo []rt.Request
+	for _, n := range neighbours {
+		mine := slices.Equal(n.MAC[:], mac(p.MAC)) || slices.Equal(n.MAC[:], mac(before.MAC))
+		if n.Link == bridge && mine && (n.Addr != p.Addr || !slices.Equal(n.MAC[:], mac(p.MAC))) {
+			todo = append(todo, rt.DelNeighbour(n))
+		}
+	}
+	return todo, nil
+}
+
+// neighbours makes the bridge's neighbours those of the network and no others. The
+// kernel forgets them all whenever the bridge gets a MAC, be it the same, and when
+// it loses its last address.
+func (r *room) neighbours(n *netfab.Network) error {
+	bridge, err := r.rt.Link(bridgeName)
+	if err != nil {
+		return err
+	}
+	have, err := r.rt.Neighbours()
+	if err != nil {
+		return err
+	}
+	want := neighbours(bridge.Index, n.Ports, n.Remote)
+	var todo []rt.Request
+	for _, e := range have {
+		if e.Link == bridge.Index && want[e.Addr] != e {
+			todo = append(todo, rt.DelNeighbour(e))
+		}
+	}
+	for _, addr := range slices.SortedFunc(maps.Keys(want), netip.Addr.Compare) {
+		if !slices.Contains(have, want[addr]) {
+			todo = append(todo, rt.AddNeighbour(want[addr]))
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	return r.links("set neighbours", todo...)
+}
+
+// neighbours are those whom a network's bridge knows, by address.
+func neighbours(bridge uint32, ports []netfab.Port, remotes []netfab.Remote) map[netip.Addr]rt.Neighbour {
+	known := map[netip.Addr]rt.Neighbour{}
+	add := func(addr netip.Addr, hw string) {
+		if addr.IsValid() && mac(hw) != nil {
+			known[addr] = rt.Neighbour{Link: bridge, Addr: addr, MAC: [6]byte(mac(hw))}
+		}
+	}
+	for _, p := range ports {
+		add(p.Addr, p.MAC)
+	}
+	for _, remote := range remotes {
+		add(remote.Addr, remote.MAC)
+	}
+	return known
 }
 
 // allow makes the filter let through from a port what is the port's own, and
@@ -116,7 +199,16 @@ func (r *room) allowOnly(ports []netfab.Port) error {
 // delPort removes a port's tap, whoever has it open, and what the filter let
 // through from it.
 func (r *room) delPort(p netfab.Port) error {
-	if err := r.links("delete tap "+netfab.TapName(p.ID), rt.DelLink(netfab.TapName(p.ID))); err != nil {
+	links, err := r.rt.Links()
+	if err != nil {
+		return err
+	}
+	name := netfab.TapName(p.ID)
+	todo, err := r.forget(links[name], links[bridgeName].Index, netfab.Port{MAC: p.MAC})
+	if err != nil {
+		return err
+	}
+	if err := r.links("delete tap "+name, append(todo, rt.DelLink(name))...); err != nil {
 		return err
 	}
 	return r.elements("forget port "+p.ID, p.ID, nil, nil)

@@ -3,6 +3,7 @@
 package linux
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -42,5 +43,24 @@ func TestOverlap(t *testing.T) {
 	ping(t, b.NS, far.Addr(), 56)
 	if err := tryPing(a.NS, b.addr, 56, 300*time.Millisecond); err == nil {
 		t.Errorf("a guest of one network reached %s of another", b.addr)
+	}
+}
+
+// What a guest sends to where hosts listen for VXLAN does not get out: it could
+// carry frames of any network.
+func TestNoTunnel(t *testing.T) {
+	w := newWorld(t)
+	f := w.fabric(Config{})
+	n := network(1, 1)
+	w.apply(f, netfab.Desired{Outside: outside, Networks: []netfab.Network{n}})
+	g := w.guest(f, n, 0)
+	serve(t, w.internet, far.Addr(), vxlanPort)
+	serve(t, w.internet, far.Addr(), 7)
+	if who := whoAmI(t, g.NS, far.Addr(), 7); who == "" {
+		t.Fatal("nothing gets out")
+	}
+	conn := listenUDP(t, g.NS, "0.0.0.0:0")
+	if answered(conn, netip.AddrPortFrom(far.Addr(), vxlanPort), 300*time.Millisecond) {
+		t.Error("a guest reached the port of VXLAN")
 	}
 }

@@ -142,8 +142,30 @@ func meshStates(underlay netip.Addr, with func(func(*netfab.Network)) netfab.Net
 	}
 	bare := remote(3, "198.18.0.3")
 	bare.Addr = netip.Addr{}
+	routed := func(vtep string) netfab.Desired { // the router of the first network is elsewhere
+		d := meshed(remote(1, "198.18.0.2"))
+		n := &d.Networks[0]
+		n.Gateway = nil
+		n.Remote = append(n.Remote, netfab.Remote{MAC: n.Router.MAC, Addr: n.Router.Addr, VTEP: netip.MustParseAddr(vtep)})
+		return d
+	}
+	shared := func(edge bool, peers ...string) netfab.Desired {
+		d := meshed(remote(1, "198.18.0.2"))
+		d.Outside.Mode, d.Outside.VNI, d.Outside.Edge, d.Outside.Fenced = netfab.Routed, 0x5fffff, edge, true
+		for _, p := range peers {
+			d.Outside.Peers = append(d.Outside.Peers, netip.MustParseAddr(p))
+		}
+		return d
+	}
 	return []state{
 		{"a mesh without others", meshed()},
+		{"a router on another host", routed("198.18.0.2")},
+		{"it moves", routed("198.18.0.3")},
+		{"it comes here", meshed(remote(1, "198.18.0.2"))},
+		{"the outside is shared", shared(false, "198.18.0.2", "198.18.0.3")},
+		{"another host is in it", shared(false, "198.18.0.2", "198.18.0.4")},
+		{"this is the edge", shared(true, "198.18.0.2")},
+		{"alone", shared(true)},
 		{"guests on two other hosts", meshed(remote(1, "198.18.0.2"), remote(2, "198.18.0.2"), bare)},
 		{"one moves, one goes", meshed(remote(1, "198.18.0.3"), bare)},
 		{"nobody on one host", meshed(remote(1, "198.18.0.2"))},

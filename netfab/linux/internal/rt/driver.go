@@ -12,9 +12,9 @@ import (
 
 // Attribute numbers of linux/if_link.h that x/sys lacks or that differ by kind.
 const (
-	vxlanID, vxlanLocal, vxlanLearning, vxlanPort, vxlanUDPCsum = 1, 4, 7, 15, 18
-	bridgeForwardDelay, bridgeSTP, bridgeSnooping               = 1, 5, 23
-	portHairpin, portLearning, portUnicastFlood, portNeighSupp  = 4, 8, 9, 32
+	vxlanID, vxlanLocal, vxlanLearning, vxlanAgeing, vxlanPort, vxlanUDPCsum = 1, 4, 7, 8, 15, 18
+	bridgeForwardDelay, bridgeSTP, bridgeSnooping                            = 1, 5, 23
+	portHairpin, portLearning, portUnicastFlood, portNeighSupp               = 4, 8, 9, 32
 )
 
 // VXLAN are the settings of a VXLAN device.
@@ -23,6 +23,9 @@ type VXLAN struct {
 	Local netip.Addr
 	Port  uint16
 	Learn bool
+	// Ageing is for how many seconds is remembered what was learned; 0 means the
+	// kernel's default. Listings leave it out.
+	Ageing uint32
 }
 
 var _ rtnetlink.LinkDriver = (*VXLAN)(nil)
@@ -40,6 +43,9 @@ func (v *VXLAN) Encode(ae *netlink.AttributeEncoder) error {
 	ae.Uint8(vxlanLearning, flag(v.Learn))
 	ae.Bytes(vxlanPort, []byte{byte(v.Port >> 8), byte(v.Port)}) // big-endian
 	ae.Uint8(vxlanUDPCsum, 1)
+	if v.Ageing != 0 {
+		ae.Uint32(vxlanAgeing, v.Ageing)
+	}
 	return nil
 }
 

@@ -67,6 +67,14 @@ func SetLink(l Link) Request {
 	return request("set link "+l.Name, unix.RTM_NEWLINK, 0, body, err, more...)
 }
 
+// Release takes a link out of its bridge.
+func Release(index uint32, name string) Request {
+	m := message(Link{Index: index})
+	m.Attributes.Master = new(uint32)
+	body, err := m.MarshalBinary()
+	return request("release link "+name, unix.RTM_NEWLINK, 0, body, err)
+}
+
 // message says of a link what rtnetlink can encode.
 func message(l Link) *rtnetlink.LinkMessage {
 	m := &rtnetlink.LinkMessage{Index: l.Index, Attributes: &rtnetlink.LinkAttributes{
