@@ -24,6 +24,9 @@ type Config struct {
 	// its end; 0 is 600 s. A wait that times out is answered with 504, and what
 	// was asked for goes on.
 	Timeout time.Duration
+	// Relay carries requests to the other nodes of the cloud; nil answers with 503
+	// what only they can.
+	Relay Relay
 	// TokenLife is how long a token is good for; 0 is 15 minutes.
 	TokenLife time.Duration
 	// MaxBody is the most bytes a request's body may have; 0 is 4 MiB.

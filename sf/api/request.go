@@ -84,6 +84,9 @@ func (q *request) run() (reply any, err error) {
 	if err := q.args.check(q.route); err != nil {
 		return nil, err
 	}
+	if node := q.elsewhere(); node != "" {
+		return q.sendOn(node)
+	}
 	return q.route.handle(q)
 }
 
