@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shakenfist/cloud/netfab"
@@ -55,6 +56,10 @@ type Fabric struct {
 	log    *slog.Logger
 	hook   func(string) error
 	fence  fence
+	watch  watch
+
+	wake    atomic.Pointer[os.File] // of watch: its eventfd; nil for none
+	closing atomic.Bool
 
 	mu      sync.Mutex // serializes everything below, and Apply
 	ready   bool       // dir is prepared
@@ -104,6 +109,7 @@ func New(cfg Config) (*Fabric, error) {
 
 // Close lets go of the host, ends all Frames, and leaves the fabric standing.
 func (f *Fabric) Close() error {
+	f.closeWatch()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for id := range f.frames {
@@ -156,6 +162,7 @@ func (f *Fabric) Apply(ctx context.Context, want netfab.Desired) error {
 	steps := netfab.Diff(want, have)
 	err = netfab.Run(ctx, steps, bad, a.step)
 	f.remember(want, err)
+	f.poke()
 	return err
 }
 
@@ -241,6 +248,11 @@ func (f *Fabric) namespaces() (map[string]uint32, error) {
 		}
 	}
 	return found, nil
+}
+
+func sortedStrings(s []string) []string {
+	slices.Sort(s)
+	return s
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

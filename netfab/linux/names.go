@@ -55,6 +55,16 @@ func (n names) sharedAlias() string           { return n.mark() + " shared outsi
 func (n names) networkAlias(id string) string { return n.mark() + " network " + id }
 func (n names) uplinkAlias(id string) string  { return n.mark() + " router of " + id }
 
+// uplinkVNI reads the number out of such a device's name.
+func (n names) uplinkVNI(device string) (uint32, bool) {
+	hex, ok := strings.CutPrefix(device, n.fenced())
+	if !ok || len(hex) != 6 {
+		return 0, false
+	}
+	vni, err := strconv.ParseUint(hex, 16, 24)
+	return uint32(vni), err == nil && n.uplink(uint32(vni)) == device
+}
+
 // outsideAlias keeps on the outside bridge what the segment should be, except
 // what the kernel keeps: its peers.
 func (n names) outsideAlias(o netfab.Outside) string {

@@ -52,7 +52,7 @@ func (w *world) occupy(tag string, vni uint32) {
 
 // changing are the parts of listings that differ between equal states: indexes,
 // carrier, counters, timers.
-var changing = regexp.MustCompile(`(?m)^\d+: |@if\d+|@\w+| link-netns \S+| link-netnsid \S+| valid_lft.*| qlen \d+| state [A-Za-z]+|` +
+var changing = regexp.MustCompile(`(?m)^\d+: |@if\d+|@[\w-]+| link-netns \S+| link-netnsid \S+| valid_lft.*| qlen \d+| state [A-Za-z]+|` +
 	`NO-CARRIER,|,LOWER_UP| if\d+| linkdown| \w+_timer +[0-9.]+| tso_max_size \d+| port_id \S+ port_no \S+ designated_port \d+|` +
 	`^33:33:.*`) // groups of IPv6, which are not left when it is turned off
 

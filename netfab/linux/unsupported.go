@@ -49,5 +49,8 @@ func (*Fabric) Frames(context.Context, string) (io.ReadWriteCloser, error) { ret
 // Keep returns errors.ErrUnsupported.
 func (*Fabric) Keep(context.Context, time.Duration) error { return errOS }
 
+// Changed returns errors.ErrUnsupported.
+func (*Fabric) Changed(context.Context) error { return errOS }
+
 // Close returns nil.
 func (*Fabric) Close() error { return nil }
