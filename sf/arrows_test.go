@@ -37,7 +37,6 @@ var arrows = []struct {
 	{"store/internal/...", "the core of memory and bolt", []string{"store", "store/internal/..."}},
 	{"store/storetest", "the suite", []string{"store", "store/faulty"}},
 	{"store/etcd", "an implementation knows its interface, and no other implementation", []string{"store", "local", "go.etcd.io/etcd/...", "google.golang.org/grpc/...", "go.uber.org/zap"}},
-	{"store/etcd", "an implementation over the network, through etcd's own client", []string{"store", "go.etcd.io/etcd/...", "google.golang.org/grpc/...", "go.uber.org/zap"}},
 	{"store/...", "an implementation knows its interface, and no other implementation", []string{"store", "store/internal/...", "local", "go.etcd.io/bbolt/...", "golang.org/x/sys/..."}},
 	{"driver", "an interface: the standard library alone", nil},
 	{"driver/drivertest/...", "the suite, and the guest it boots", []string{"driver", "driver/drivertest/...", "sf/sftest/need", "sf/image/qcow2"}},

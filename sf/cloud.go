@@ -66,6 +66,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 		Workers: cfg.Node.Workers, Transfers: cfg.Node.Transfers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
 		DNS: cfg.DNS, Zone: cfg.Zone, DiskBus: cfg.DiskBus, Keep: cfg.DeletedFor,
 		Guard: cfg.Node.Guard, SelfFence: cfg.Node.SelfFence, MTU: cfg.Node.MTU, Peers: cfg.Node.Peers,
+		Endpoint: cfg.Node.Endpoint, EndpointKey: cfg.Node.EndpointKey,
 		Raw: cfg.Node.RawPorts, Intn: c.intn,
 		Clock: cfg.Clock, Go: cfg.Go, Logger: cfg.Logger,
 	})

@@ -104,6 +104,10 @@ type NodeConfig struct {
 	SelfFence time.Duration // 0 with a Guard is a minute
 	// MTU of the device that has Address, bytes; 0 is 1500.
 	MTU int
+	// Endpoint is where this node answers other nodes, as host:port, and EndpointKey
+	// the fingerprint of the key by which they know it. Both are for whoever makes
+	// the connections; the node's record tells them to the others.
+	Endpoint, EndpointKey string
 	// Peers asks the agents of other nodes, so that an outage of the whole store does
 	// not stop routers; nil asks nobody, and a node of several that is without the
 	// store stops routing. Only a cloud of several nodes needs it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -28,6 +29,13 @@ type config struct {
 	egressNIC   string
 	netnsDir    string
 	rawAddress  netip.Addr // not valid: no raw ports
+
+	etcd      etcdOptions
+	peerPort  int
+	selfFence time.Duration // 0: never
+
+	nodeTimeout time.Duration
+	args        []string // as given, for the guard
 
 	floating netip.Prefix // not valid: as recorded
 	dns      []netip.Addr
@@ -61,7 +69,7 @@ func defaults() *config {
 	return &config{
 		dataDir: "/srv/shakenfist", clientFile: client.SystemFile,
 		apiAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort: 13000,
-		netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
+		peerPort: 13002, nodeTimeout: 15 * time.Second, netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
 		rawAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
 		minFreeDisk: 10, cleanerDelay: time.Hour, qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
 		logLevel: slog.LevelInfo, logFormat: "text",
@@ -75,12 +83,19 @@ func (c *config) check() error {
 			"(and put a TLS proxy in front), or say --insecure-listen", c.apiAddress)
 	}
 	if c.networkNode.IsValid() && c.networkNode != c.nodeIP {
-		return fmt.Errorf("%sNETWORK_NODE_IP is %s, another machine than this one: this sfd runs a cloud of one machine; unset it", envPrefix, c.networkNode)
+		return fmt.Errorf("%sNETWORK_NODE_IP is %s, another machine than this one: there is no network node here, each network's router is "+
+			"on one of all nodes; unset it", envPrefix, c.networkNode)
 	}
 	if c.nodeIP.IsValid() && c.floating.Contains(c.nodeIP) {
 		return fmt.Errorf("the node's address %s is inside the floating network %s, which sfd has for itself: change --floating-network", c.nodeIP, c.floating)
 	}
-	return nil
+	if c.shared() && !c.nodeIP.IsValid() {
+		return errors.New("a cloud of several machines (--etcd-endpoints) needs --node-ip: this one's address towards the others")
+	}
+	if c.selfFence > 0 && !c.shared() {
+		return errors.New("--self-fence is for one machine of several: say --etcd-endpoints")
+	}
+	return c.etcd.check()
 }
 
 // listen is the address of the API.

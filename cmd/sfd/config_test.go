@@ -65,7 +65,7 @@ func TestParse(t *testing.T) {
 			}
 			want := defaults()
 			test.change(want)
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{}, etcdOptions{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -99,7 +99,7 @@ func TestParseErrors(t *testing.T) {
 		{"now", `unexpected argument "now"`},
 		{"SHAKENFIST_CPU_OVERCOMMIT_RATIO=many", `"many" for SHAKENFIST_CPU_OVERCOMMIT_RATIO: want a number above 0`},
 		{"SHAKENFIST_AUTH_SECRET_SEED=foo", "want at least 16 bytes"},
-		{"SHAKENFIST_NETWORK_NODE_IP=10.1.2.3", "a cloud of one machine"},
+		{"SHAKENFIST_NETWORK_NODE_IP=10.1.2.3", "there is no network node here"},
 	} {
 		t.Run(test.option, func(t *testing.T) {
 			args, env := []string{test.option}, []string(nil)
@@ -141,14 +141,14 @@ func TestHelpTellsDefaults(t *testing.T) {
 		if o.def == "" || o.set(c, o.def) != nil {
 			continue // a default in words
 		}
-		if diff := cmp.Diff(defaults(), c, cmp.AllowUnexported(config{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" && !inWords[o.flag] {
+		if diff := cmp.Diff(defaults(), c, cmp.AllowUnexported(config{}, etcdOptions{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" && !inWords[o.flag] {
 			t.Errorf("--%s: the help says %s:\n%s", o.flag, o.def, diff)
 		}
 	}
 }
 
 // inWords are defaults that would pass for values.
-var inWords = map[string]bool{"node-name": true, "": true}
+var inWords = map[string]bool{"node-name": true, "etcd-user": true, "": true}
 
 func TestMainStatus(t *testing.T) {
 	var out, errs bytes.Buffer

@@ -1,5 +1,6 @@
-// Command sfd runs a cloud of one machine: the records in a file, QEMU, the
-// kernel's networking, and the REST API on loopback. It needs no configuration;
+// Command sfd runs a cloud of one machine, the records in a file, or with the
+// records in etcd one machine of several: QEMU, the kernel's networking, and the REST
+// API on loopback. It needs no configuration;
 // docs/operating.md describes what it takes and leaves.
 //
 // Its parts are packages of this module, wired in wire_linux.go.
@@ -27,8 +28,16 @@ func main() {
 	os.Exit(Main(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
+// guardCommand makes sfd the guard of another one's machines; people have no use
+// for it.
+const guardCommand = "guard"
+
 // Main is sfd as a function: it runs until ctx is done, and returns the exit status.
 func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	act := serve
+	if len(args) > 0 && args[0] == guardCommand {
+		act, args = stand, args[1:]
+	}
 	c, err := parse(args, environ)
 	switch {
 	case err != nil:
@@ -45,10 +54,10 @@ func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 	for _, w := range c.warnings {
 		log.Warn(w)
 	}
-	act := serve
 	if c.cleanup {
 		act = cleanup
 	}
+	c.args = args
 	if err := act(ctx, c, log); err != nil {
 		fmt.Fprintln(stderr, "sfd:", err)
 		return 1

@@ -98,8 +98,9 @@ func parseEnvironment(c *config, environ []string) error {
 
 // usage prints the help.
 func usage(w io.Writer) {
-	fmt.Fprint(w, `sfd runs a cloud of this one machine: virtual machines, networks, and the API.
-It needs no configuration, and root.
+	fmt.Fprint(w, `sfd runs a cloud of this one machine: virtual machines, networks, and the API. It
+needs no configuration, and root. With --etcd-endpoints and --node-ip it runs one
+machine of several.
 
 Usage: sfd [options]
 

@@ -34,23 +34,73 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	secret, err := authSecret(c)
-	if err != nil {
+	cfg := cloudConfig(c, h, log)
+	if cfg.Node, err = nodeConfig(ctx, c, h); err != nil {
 		return err
 	}
-	cfg := cloudConfig(c, h, log)
-	cfg.Node = nodeConfig(c, h)
 	cloud, err := sf.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cloud.Close()) }()
+	secret, err := tokenSecret(ctx, c, cloud)
+	if err != nil {
+		return err
+	}
 	url := c.apiURL(listener.Addr().(*net.TCPAddr).Port)
 	if err := provideClientFile(ctx, cloud, c, url, log); err != nil {
 		return err
 	}
 	log.Info("ready", "api", url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
-	return serveAPI(ctx, listener, api.New(cloud, api.Config{Secret: secret, Logger: log}), log)
+	apiConfig := api.Config{Secret: secret, Logger: log}
+	if h.peers == nil {
+		return serveAPI(ctx, listener, api.New(cloud, apiConfig), log)
+	}
+	apiConfig.Relay = h.peers
+	handler := api.New(cloud, apiConfig)
+	stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, cloud, handler, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return serveAPI(ctx, listener, handler, log)
+}
+
+// tokenSecret returns what signs tokens: of a cloud of several machines, the same
+// everywhere.
+func tokenSecret(ctx context.Context, c *config, cloud *sf.Cloud) ([]byte, error) {
+	if c.shared() && c.authSecret == "" {
+		return cloud.Secret(ctx, "tokens")
+	}
+	return authSecret(c)
+}
+
+// servePeers answers the cloud's other nodes until it is stopped.
+func servePeers(ctx context.Context, p *peers, address string, cloud *sf.Cloud, handler http.Handler, log *slog.Logger) (stop func(), err error) {
+	var l net.Listener
+	err = patiently(ctx, unix.EADDRINUSE, func() error {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen for other nodes: %w; --peer-port chooses another port", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	go p.follow(ctx, cloud)
+	server := &http.Server{
+		Handler: p.handler(cloud, handler), TLSConfig: p.serverTLS(ctx), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		if err := server.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("other nodes are not answered any more", "error", err)
+		}
+	}()
+	return func() {
+		cancel()
+		server.Close()
+	}, nil
 }
 
 func listen(ctx context.Context, c *config) (listener net.Listener, err error) {

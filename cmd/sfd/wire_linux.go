@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -15,7 +17,6 @@ import (
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/image"
 	"github.com/shakenfist/cloud/store"
-	"github.com/shakenfist/cloud/store/bolt"
 )
 
 // host is everything that a cloud stands on here, and how to let go of it.
@@ -26,6 +27,7 @@ type host struct {
 	hypervisor *qemu.Hypervisor
 	volumes    *image.Local
 	fabric     *linux.Fabric
+	peers      *peers // nil on a cloud of one machine
 	closers    []func() error
 }
 
@@ -86,8 +88,8 @@ func (h *host) openRecords(ctx context.Context, c *config, log *slog.Logger) err
 	if h.node, err = nodeName(c, known, hostname, log); err != nil {
 		return err
 	}
-	if h.store, err = bolt.Open(c.path(storeName), bolt.Config{}); err != nil {
-		return fmt.Errorf("records: %w", err)
+	if h.store, err = openStore(ctx, c, log); err != nil {
+		return err
 	}
 	h.onClose(h.store.Close)
 	// Without a node: nothing on the host moves before we know whose it is.
@@ -102,10 +104,7 @@ func (h *host) openRecords(ctx context.Context, c *config, log *slog.Logger) err
 }
 
 func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (err error) {
-	h.hypervisor, err = qemu.New(ctx, qemu.Config{
-		Dir: c.path("machines"), Binary: c.qemu, Accel: c.accel, UIDBase: c.uidBase, Cgroup: cgroup(h.tag), Log: log,
-	})
-	if err != nil {
+	if h.hypervisor, err = openHypervisor(ctx, c, h.tag, log); err != nil {
 		return err
 	}
 	h.onClose(h.hypervisor.Close)
@@ -126,6 +125,12 @@ func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (er
 	}
 	h.onClose(h.fabric.Close)
 	return h.introduce(ctx, c, log)
+}
+
+func openHypervisor(ctx context.Context, c *config, tag string, log *slog.Logger) (*qemu.Hypervisor, error) {
+	return qemu.New(ctx, qemu.Config{
+		Dir: c.path("machines"), Binary: c.qemu, Accel: c.accel, UIDBase: c.uidBase, Cgroup: cgroup(tag), Log: log,
+	})
 }
 
 // cgroup is the name of the control group above those of our machines.
@@ -157,15 +162,48 @@ func cloudConfig(c *config, h *host, log *slog.Logger) sf.Config {
 }
 
 // nodeConfig is this machine as the cloud's node.
-func nodeConfig(c *config, h *host) *sf.NodeConfig {
+func nodeConfig(ctx context.Context, c *config, h *host) (*sf.NodeConfig, error) {
 	var raw *sf.RawPorts
 	if c.rawAddress.IsValid() {
 		raw = &sf.RawPorts{Address: c.rawAddress}
 	}
-	return &sf.NodeConfig{
+	n := &sf.NodeConfig{
 		RawPorts: raw, Name: h.node, Hypervisor: h.hypervisor, Volumes: h.volumes, Fabric: h.fabric,
 		Address: c.nodeIP, Uplink: c.egressNIC, CPUOvercommit: c.cpuOvercommit,
 		MemoryOvercommit: c.ramOvercommit, ReservedMemoryMiB: c.ramReserved,
-		MinFreeDisk: int64(c.minFreeDisk) << 30, Version: versionText(),
+		MinFreeDisk: int64(c.minFreeDisk) << 30, Version: versionText(), MTU: mtuOf(c.nodeIP), SessionTTL: c.nodeTimeout,
 	}
+	if !c.nodeIP.IsValid() {
+		return n, nil
+	}
+	var err error
+	if h.peers, err = newPeers(c, h.node); err != nil {
+		return nil, err
+	}
+	n.Peers, n.EndpointKey = h.peers, h.peers.fingerprint
+	n.Endpoint = netip.AddrPortFrom(c.nodeIP, uint16(c.peerPort)).String()
+	if g := newGuard(ctx, c, c.args); g != nil {
+		n.Guard, n.SelfFence = g, c.selfFence
+	}
+	return n, nil
+}
+
+// mtuOf is the MTU of the device that has an address; 0 where there is none.
+func mtuOf(a netip.Addr) int {
+	devices, err := net.Interfaces()
+	if err != nil || !a.IsValid() {
+		return 0
+	}
+	for _, d := range devices {
+		addresses, err := d.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, have := range addresses {
+			if p, err := netip.ParsePrefix(have.String()); err == nil && p.Addr() == a {
+				return d.MTU
+			}
+		}
+	}
+	return 0
 }

@@ -86,9 +86,11 @@ type Key struct {
 // Node is a host that runs instances.
 type Node struct {
 	Name    string    `json:"name"`
-	Address string    `json:"address,omitempty"` // on the underlay; empty on a cloud of one machine
-	Version string    `json:"version,omitempty"` // of the software
-	Started time.Time `json:"started"`           // of the agent
+	Address string    `json:"address,omitempty"`  // on the underlay; empty on a cloud of one machine
+	Peer    string    `json:"peer,omitempty"`     // host:port where it answers other nodes; empty where it does not
+	PeerKey string    `json:"peer_key,omitempty"` // fingerprint of the key that it and they know each other by
+	Version string    `json:"version,omitempty"`  // of the software
+	Started time.Time `json:"started"`            // of the agent
 	Driver  string    `json:"driver"`
 	Accel   string    `json:"accel"` // "kvm" or "tcg"
 	Notes   []string  `json:"notes,omitempty"`

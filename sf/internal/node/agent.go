@@ -48,6 +48,8 @@ type Config struct {
 	Guard      Guard         // may be nil
 	MTU        int           // of the underlay; 0 where unknown
 	Peers      Peers         // nil: they cannot be asked
+
+	Endpoint, EndpointKey string
 	Version    string
 	DNS        []netip.Addr
 	Zone       string

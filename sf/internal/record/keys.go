@@ -102,6 +102,9 @@ func EndKey(network string) string { return MeshPrefix(network) + "end" }
 // NodeSeenKey is when a node's agent was last heard of, roughly.
 func NodeSeenKey(node string) string { return Root + "node-seen/" + node }
 
+// SecretKey is a secret that the cloud's processes share.
+func SecretKey(name string) string { return Root + "secret/" + name }
+
 // NodeLostKey exists while a node's agent is gone, and says since when.
 func NodeLostKey(node string) string { return Root + "node-lost/" + node }
 

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// newGuard returns the daemon's guard. A guard of an earlier daemon's, perhaps of
+// another version, is sent home; nil where no guard is wanted.
+func newGuard(ctx context.Context, c *config, args []string) *guard {
+	g := &guard{socket: c.path(guardSocket)}
+	_ = tell(ctx, g.socket, "quit") // or there is none
+	if c.selfFence == 0 {
+		return nil
+	}
+	g.start = func(ctx context.Context) error {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		cmd := exec.Command(self, append([]string{guardCommand}, args...)...)
+		cmd.Stderr = os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this process
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		for deadline := time.After(guardPatience); ; {
+			if conn, err := net.Dial("unix", g.socket); err == nil {
+				return conn.Close()
+			}
+			select {
+			case err := <-ended:
+				return fmt.Errorf("it ended: %w", errors.Join(err, errors.New("see its last words in the log")))
+			case <-deadline:
+				return errors.New("it does not answer")
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+	return g
+}
+
+// stand is `sfd guard`: it destroys this host's machines when the daemon has not
+// told it in time that they may run.
+func stand(ctx context.Context, c *config, log *slog.Logger) error {
+	if err := os.Remove(c.path(guardSocket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	l, err := net.Listen("unix", c.path(guardSocket))
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(c.path(guardSocket), 0o600); err != nil {
+		return err
+	}
+	p := &post{done: make(chan struct{})}
+	p.fire = func() { strike(context.WithoutCancel(ctx), c, log) }
+	return p.serve(l)
+}
+
+// strike destroys all machines, again until none is left: others count on it.
+func strike(ctx context.Context, c *config, log *slog.Logger) {
+	for {
+		left, err := destroyAll(ctx, c, log)
+		if err == nil && left == 0 {
+			return
+		}
+		log.Error("machines that must not run any more are left", "machines", left, "error", err)
+		time.Sleep(time.Second)
+	}
+}
+
+func destroyAll(ctx context.Context, c *config, log *slog.Logger) (left int, err error) {
+	known, err := readIdentity(c)
+	if err != nil {
+		return 0, err
+	}
+	h, err := openHypervisor(ctx, c, known.tag(), log)
+	if err != nil {
+		return 0, err
+	}
+	defer h.Close()
+	machines, err := h.List(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var errs []error
+	for _, m := range machines {
+		log.Error("destroying a machine: this node has been without its session for too long, and others may start it", "machine", m.ID)
+		if err := h.Destroy(ctx, m.ID); err != nil {
+			left++
+			errs = append(errs, err)
+		}
+	}
+	return left, errors.Join(errs...)
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/shakenfist/cloud/store"
+	"github.com/shakenfist/cloud/store/bolt"
+	"github.com/shakenfist/cloud/store/etcd"
+)
+
+// etcdOptions say where the records of a cloud of several machines are.
+type etcdOptions struct {
+	endpoints     []string // none: the records are in the data directory
+	prefix        string
+	ca, cert, key string // files
+	user          string
+	passwordFile  string
+}
+
+// shared reports whether other machines may use the same records.
+func (c *config) shared() bool { return len(c.etcd.endpoints) > 0 }
+
+// openStore opens the records.
+func openStore(ctx context.Context, c *config, log *slog.Logger) (store.Store, error) {
+	if !c.shared() {
+		s, err := bolt.Open(c.path(storeName), bolt.Config{})
+		if err != nil {
+			return nil, fmt.Errorf("records: %w", err)
+		}
+		return s, nil
+	}
+	cfg := etcd.Config{Endpoints: c.etcd.endpoints, Prefix: c.etcd.prefix, Username: c.etcd.user, Logger: log}
+	var err error
+	if cfg.TLS, err = c.etcd.tls(); err != nil {
+		return nil, err
+	}
+	if c.etcd.passwordFile != "" {
+		password, err := os.ReadFile(c.etcd.passwordFile)
+		if err != nil {
+			return nil, fmt.Errorf("--etcd-password-file: %w", err)
+		}
+		cfg.Password = strings.TrimRight(string(password), "\r\n")
+	}
+	s, err := etcd.Open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("records: %w", err)
+	}
+	return s, nil
+}
+
+// tls is how etcd's members and we know each other; nil where the endpoints are
+// plain or the system's trust will do.
+func (o etcdOptions) tls() (*tls.Config, error) {
+	if o.ca == "" && o.cert == "" {
+		return nil, nil
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.ca != "" {
+		pem, err := os.ReadFile(o.ca)
+		if err != nil {
+			return nil, fmt.Errorf("--etcd-cacert: %w", err)
+		}
+		if t.RootCAs = x509.NewCertPool(); !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--etcd-cacert: there is no certificate in %s", o.ca)
+		}
+	}
+	if o.cert != "" {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return nil, fmt.Errorf("--etcd-cert and --etcd-key: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+// check is about how the options fit each other.
+func (o etcdOptions) check() error {
+	switch {
+	case len(o.endpoints) == 0 && (o.prefix != "" || o.ca != "" || o.cert != "" || o.user != ""):
+		return errors.New("options of etcd without --etcd-endpoints")
+	case (o.cert == "") != (o.key == ""):
+		return errors.New("--etcd-cert and --etcd-key belong together")
+	case (o.user == "") != (o.passwordFile == ""):
+		return errors.New("--etcd-user and --etcd-password-file belong together")
+	}
+	return nil
+}
+
+// etcdEndpoints reads URLs of members.
+func etcdEndpoints(v string) (list []string, err error) {
+	for part := range strings.SplitSeq(v, ",") {
+		if part = strings.TrimSpace(part); webURL(part) != nil {
+			return nil, errors.New("want URLs with commas between, such as http://10.0.0.1:2379,http://10.0.0.2:2379")
+		}
+		list = append(list, part)
+	}
+	return list, nil
+}
