@@ -66,6 +66,10 @@ func code(err error) codes.Code {
 	case errors.Is(err, context.Canceled):
 		return codes.Canceled
 	}
+	// A member that gave up waiting for another one passes its own context's error on, as text.
+	if s := status.Convert(err); s.Code() == codes.Unknown && s.Message() == context.DeadlineExceeded.Error() {
+		return codes.DeadlineExceeded
+	}
 	return status.Code(err)
 }
 

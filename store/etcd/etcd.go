@@ -41,6 +41,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/shakenfist/cloud/store"
 )
@@ -54,6 +55,13 @@ const maxPrefix = 256
 // Window of unread data per stream, in bytes. Being fixed it bounds what a watch
 // that nobody reads keeps in memory.
 const streamWindow = 1 << 20
+
+// reconnect is how soon a member that was away is tried again. What gRPC does by itself
+// could leave a cloud without its store for two minutes after etcd is back.
+var reconnect = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+	MinConnectTimeout: 3 * time.Second,
+}
 
 // Config of a store. Endpoints are required, everything else may be zero.
 type Config struct {
@@ -135,6 +143,7 @@ func open(c Config) (*client, error) {
 			grpc.WithStatsHandler(tracker{}),
 			grpc.WithInitialWindowSize(streamWindow),
 			grpc.WithInitialConnWindowSize(8 * streamWindow),
+			grpc.WithConnectParams(reconnect),
 		},
 	})
 	if err != nil {

@@ -10,12 +10,14 @@ import (
 // The suite runs on every release of etcd, with and without a prefix.
 func TestConformance(t *testing.T) {
 	for _, release := range releases {
-		t.Run(release, func(t *testing.T) { conform(t, start(t, release, "http"), "") })
-		t.Run(release+"/Prefix", func(t *testing.T) { conform(t, start(t, release, "http"), "/cloud/") })
+		t.Run(release, func(t *testing.T) { conform(t, release, "") })
+		t.Run(release+"/Prefix", func(t *testing.T) { conform(t, release, "/cloud/") })
 	}
 }
 
-func conform(t *testing.T, v *server, prefix string) {
+func conform(t *testing.T, release, prefix string) {
+	t.Parallel() // it mostly waits for sessions to end
+	v := start(t, release, "http")
 	c := v.config()
 	c.Prefix = prefix
 	storetest.Run(t, storetest.Config{

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -90,14 +91,20 @@ func launch(t testing.TB, cmd *exec.Cmd, log *tail) (ended chan struct{}) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	started := make(chan error)
 	ended = make(chan struct{})
 	go func() {
-		cmd.Wait()
-		close(ended)
+		defer close(ended)
+		runtime.LockOSThread() // the death signal is for that of the thread that has started it
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait()
+		}
 	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
 	return ended
 }
 
@@ -146,7 +153,7 @@ func (l *tail) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text = append(l.text, p...)
-	if n := len(l.text) - 4<<10; n > 0 {
+	if n := len(l.text) - 1<<10; n > 0 {
 		l.text = l.text[n:]
 	}
 	return len(p), nil

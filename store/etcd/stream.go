@@ -51,7 +51,7 @@ func (w *watcher) pump() {
 		}
 		w.s.log.Debug("watch broke off, resuming it", "prefix", w.prefix, "after", w.last.Load(), "error", err)
 		select {
-		case <-time.After(backoff(failures)):
+		case <-time.After(rest(failures)):
 		case <-w.ctx.Done():
 		}
 	}
@@ -71,8 +71,8 @@ func ends(err error, failures int) bool {
 	return false
 }
 
-// backoff is the rest before the next stream: 20 ms, doubling up to a second, half of it random.
-func backoff(failures int) time.Duration {
+// rest is the pause before the next stream: 20 ms, doubling up to a second, half of it random.
+func rest(failures int) time.Duration {
 	d := min(10*time.Millisecond<<min(failures, 10), time.Second)
 	return d/2 + rand.N(d/2)
 }

@@ -225,7 +225,9 @@ func TestMarkOfOthers(t *testing.T) {
 // and their keys are still there, and what was acknowledged is.
 func TestRestart(t *testing.T) {
 	each(t, func(t *testing.T, v *server) {
-		s := mustOpen(t, v.config())
+		c := v.config()
+		c.Timeout = time.Second // a commit to a dead server takes so long
+		s := mustOpen(t, c)
 		x, err := s.Session(patience(t), time.Hour)
 		if err != nil {
 			t.Fatal(err)
