@@ -2,6 +2,7 @@ package netfab
 
 import (
 	"context"
+	"net"
 	"time"
 )
 
@@ -48,6 +49,16 @@ type Watcher interface {
 	// One call at a time. Errors other than the context's mean that changes
 	// may have been missed, and can be retried.
 	Changed(ctx context.Context) error
+}
+
+// Listener is the ability to serve a network's guests on this host at the
+// router's address.
+type Listener interface {
+	// Listen opens UDP and TCP port 53 of the router's address within a network that
+	// wants DNS. Guests of other hosts and the world do not reach it. Both end,
+	// with net.ErrClosed, when the network is removed. ErrNotFound when the network
+	// is not applied here with DNS.
+	Listen(ctx context.Context, networkID string) (net.PacketConn, net.Listener, error)
 }
 
 // Owned is one thing on the host that belongs, or seems to belong, to a fabric.

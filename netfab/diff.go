@@ -78,7 +78,7 @@ func (d *differ) base(old Network, exists bool, have Observed) {
 		step.Op = NetworkAdd
 	case len(damage) > 0:
 		step.Why = strings.Join(damage, "; ")
-	case old.Prefix != w.Prefix || old.MTU != w.MTU || old.Router != w.Router:
+	case old.Prefix != w.Prefix || old.MTU != w.MTU || old.Router != w.Router || old.DNS != w.DNS:
 	case have.Underlay.Addr != d.host.Underlay.Addr:
 	default:
 		return
@@ -131,7 +131,7 @@ func (d *differ) gateway(was Network, outside Outside) {
 	for _, f := range sortedValues(have) {
 		d.del(Step{Op: FloatDel, Floating: f})
 	}
-	moved := was.Prefix != d.want.Prefix || was.Router != d.want.Router || !outside.sameForRouters(d.host.Outside)
+	moved := was.Prefix != d.want.Prefix || was.Router != d.want.Router || was.DNS != d.want.DNS || !outside.sameForRouters(d.host.Outside)
 	if old == nil || old.Addr != w.Addr || old.NAT != w.NAT || moved {
 		d.add(Step{Op: GatewaySet, Outside: d.host.Outside})
 	}

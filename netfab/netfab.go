@@ -97,6 +97,9 @@ type Network struct {
 	MTU    int // of guests' interfaces, bytes; 0 means 1450
 	// Router is the network's router as guests see it, wherever it runs.
 	Router Router
+	// DNS lets the network's guests on this host reach a DNS server of ours at the
+	// router's address, wherever the router runs: see Listener.
+	DNS    bool
 	Ports  []Port
 	Remote []Remote // ports on other hosts
 	// Gateway is set where this host is the network's router.

@@ -80,7 +80,11 @@ func (s Step) String() string {
 }
 
 func baseText(n Network) string {
-	return fmt.Sprintf("%s mtu %d router %s lladdr %s", n.Prefix, n.MTU, n.Router.Addr, n.Router.MAC)
+	text := fmt.Sprintf("%s mtu %d router %s lladdr %s", n.Prefix, n.MTU, n.Router.Addr, n.Router.MAC)
+	if n.DNS {
+		text += " dns"
+	}
+	return text
 }
 
 func portText(p Port) string {

@@ -72,10 +72,10 @@ func (w *world) breaks() map[string]func() {
 		"MACs are forgotten":               in(w.empty(macSet, nftables.TableFamilyBridge)),
 		"addresses are forgotten":          in(w.empty(addrSet, nftables.TableFamilyBridge)),
 		"the filter lets through another": in(func(_ *rt.Conn, c *nft.Conn) {
-			w.must(c.Update(filter(nil), nft.Change{Set: macSet, Add: extra}))
+			w.must(c.Update(filterSets(), nft.Change{Set: macSet, Add: extra}))
 		}),
 		"the filter has one rule more": in(func(_ *rt.Conn, c *nft.Conn) {
-			table := filter(mac(n.Router.MAC))
+			table := filter(&n)
 			table.Chains[0].Rules = append(slices.Clone(table.Chains[0].Rules), nft.Accept())
 			w.must(c.Build(table))
 		}),

@@ -56,6 +56,9 @@ func (a *apply) examine(r *room) (known, error) {
 	if err := v.rules(r); err != nil {
 		return known{}, err
 	}
+	if err := v.stub(r); err != nil {
+		return known{}, err
+	}
 	v.ports()
 	v.remotes()
 	v.strangers()
@@ -82,10 +85,10 @@ func (v *view) load(r *room) (err error) {
 	if err != nil {
 		return err
 	}
-	if v.macs, err = conn.Elements(filter(nil), macSet); err != nil {
+	if v.macs, err = conn.Elements(filterSets(), macSet); err != nil {
 		return err
 	}
-	v.allowed, err = conn.Elements(filter(nil), addrSet)
+	v.allowed, err = conn.Elements(filterSets(), addrSet)
 	return err
 }
 
@@ -115,7 +118,7 @@ func (v *view) rules(r *room) error {
 	if err != nil {
 		return err
 	}
-	wrong, err := conn.Check(filter(bridgeMAC(&v.network)))
+	wrong, err := conn.Check(filter(&v.network))
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@
 package linux
 
 import (
-	"net"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -39,7 +38,8 @@ const (
 
 // filter is the bridge table of a network: who may send what. A security group
 // is more rules in chain forward, keyed by the outgoing port.
-func filter(bridge net.HardwareAddr) nft.Table {
+func filter(n *netfab.Network) nft.Table {
+	bridge := bridgeMAC(n)
 	fromPort := nft.Rule{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
 	ownMAC := nft.Join(fromPort, nft.Load(nft.Link, etherSrc, 6, afterName))
 	ownAddr := nft.Join(ownMAC, nft.Load(nft.Network, ipSrc, 4, afterMAC), nft.InSet(addrSet.Name))
@@ -50,19 +50,29 @@ func filter(bridge net.HardwareAddr) nft.Table {
 	toDHCP := nft.Join(udp, nft.Is(nft.Transport, dport, 0, 67))
 	fromDHCP := nft.Join(udp, nft.Is(nft.Transport, sport, 0, 67))
 	nobody := nft.Is(nft.Network, ipSrc, 0, 0, 0, 0)
+	toBridge := nft.SetLink(etherDst, bridge) // this host's end of the network
+
+	prerouting := []nft.Rule{
+		nft.Join(nft.In(meshName), nft.Goto("mesh")),
+		nft.Join(ownMAC, nft.NotInSet(macSet.Name), nft.Drop()),
+		nft.Join(nft.Is(nft.Link, etherType, 0x08, 0x06), nft.Goto("arp")),
+		nft.Join(nft.IsNot(nft.Link, etherType, 0x08, 0x00), nft.Drop()),
+		nft.Join(fromDHCP, nft.Drop()),
+		nft.Join(toDHCP, nft.Goto("dhcp")),
+	}
+	mesh := []nft.Rule{nft.Join(toDHCP, nft.Drop()), nft.Join(fromDHCP, nft.Drop())}
+	if n.DNS {
+		prerouting = append(prerouting, toDNS(n, ipv4, nft.Goto("dns"))...)
+	}
+	if n.Gateway == nil { // else that is the router's
+		direct := nft.Join(nft.Is(nft.Link, etherDst, bridge...), nft.Drop())
+		prerouting, mesh = append(prerouting, direct), append(mesh, direct)
+	}
 	return nft.Table{
 		Family: nftables.TableFamilyBridge, Name: tableName, Sets: []nft.Set{macSet, addrSet},
 		Chains: []nft.Chain{
-			{Name: "prerouting", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting, Priority: -300, Rules: []nft.Rule{
-				nft.Join(nft.In(meshName), nft.Goto("mesh")),
-				nft.Join(ownMAC, nft.NotInSet(macSet.Name), nft.Drop()),
-				nft.Join(nft.Is(nft.Link, etherType, 0x08, 0x06), nft.Goto("arp")),
-				nft.Join(nft.IsNot(nft.Link, etherType, 0x08, 0x00), nft.Drop()),
-				nft.Join(fromDHCP, nft.Drop()),
-				nft.Join(toDHCP, nft.Goto("dhcp")),
-				nft.Join(ownAddr, nft.Accept()),
-				nft.Drop(),
-			}},
+			{Name: "prerouting", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting, Priority: -300,
+				Rules: append(prerouting, nft.Join(ownAddr, nft.Accept()), nft.Drop())},
 			{Name: "arp", Rules: []nft.Rule{
 				nft.Join(nft.IsNot(nft.Network, 0, 0, 1, 0x08, 0x00, 6, 4), nft.Drop()),
 				nft.Join(ownARP, nft.Accept()),
@@ -71,22 +81,34 @@ func filter(bridge net.HardwareAddr) nft.Table {
 				nft.Drop(),
 			}},
 			// A renewal is unicast to the server, which may seem to be elsewhere: it
-			// is turned to this host's end of the bridge.
+			// is turned to this host's end of the bridge. So is what asks for names.
 			{Name: "dhcp", Rules: []nft.Rule{
-				nft.Join(nft.IsNot(nft.Link, etherDst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), nft.SetLink(etherDst, bridge)),
+				nft.Join(nft.IsNot(nft.Link, etherDst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), toBridge),
 				nft.Join(ownAddr, nft.Accept()),
 				nft.Join(nobody, nft.Accept()),
 				nft.Drop(),
 			}},
-			{Name: "mesh", Rules: []nft.Rule{
-				nft.Join(toDHCP, nft.Drop()),
-				nft.Join(fromDHCP, nft.Drop()),
-			}},
+			{Name: "dns", Rules: []nft.Rule{nft.Join(toBridge, nft.ForHost()), nft.Join(ownAddr, nft.Accept()), nft.Drop()}},
+			{Name: "mesh", Rules: mesh},
 			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Rules: []nft.Rule{
 				nft.Join(toDHCP, nft.Drop()),
 			}},
 		},
 	}
+}
+
+// toDNS are rules for what asks the router's address for names.
+func toDNS(n *netfab.Network, match, verdict nft.Rule) (rules []nft.Rule) {
+	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+		rules = append(rules, nft.Join(match, nft.Is(nft.Network, ipProto, proto), nft.Is(nft.Network, ipDst, n.Router.Addr.AsSlice()...),
+			nft.Is(nft.Transport, dport, 0, 53), verdict))
+	}
+	return rules
+}
+
+// filterSets is the filter's table as those need it who change its sets alone.
+func filterSets() nft.Table {
+	return nft.Table{Family: nftables.TableFamilyBridge, Name: tableName}
 }
 
 // portElements are what a port adds to the filter's sets.
@@ -140,6 +162,10 @@ func router(n *netfab.Network) nft.Table {
 	forward = append(forward, nft.Join(leave, nft.Accept()),
 		nft.Join(nft.Out(bridgeName), nft.Status(nft.DNATed), nft.Accept()))
 
+	input := []nft.Rule{established, ping}
+	if n.DNS {
+		input = append(input, toDNS(n, nft.In(bridgeName), nft.Accept())...)
+	}
 	source := []nft.Rule{
 		// Guests of one network over a floating address: the answer must come
 		// back through here, so the sender is the router.
@@ -156,8 +182,7 @@ func router(n *netfab.Network) nft.Table {
 				Rules: []nft.Rule{nft.Join(daddr, nft.Map(toInside.Name), nft.DNAT())}},
 			{Name: "postrouting", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPostrouting, Priority: 100, Rules: source},
 			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Drop: true, Rules: forward},
-			{Name: "input", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookInput, Drop: true,
-				Rules: []nft.Rule{established, ping}},
+			{Name: "input", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookInput, Drop: true, Rules: input},
 		},
 	}
 }

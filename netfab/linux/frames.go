@@ -19,10 +19,35 @@ import (
 
 // frames is an open packet socket on a network's bridge.
 type frames struct {
-	file   *os.File
+	file *os.File
+	held *held
+}
+
+// held is something open in a network's namespace, which must end with the
+// network: it would keep the namespace alive.
+type held struct {
+	close  func() error
 	ns     uint64
 	fabric *Fabric
 	id     string
+}
+
+// hold notes something open. The fabric's lock is held.
+func (f *Fabric) hold(id string, ns uint64, end func() error) *held {
+	h := &held{close: end, ns: ns, fabric: f, id: id}
+	if f.open[id] == nil {
+		f.open[id] = map[*held]bool{}
+	}
+	f.open[id][h] = true
+	return h
+}
+
+// release closes it.
+func (h *held) release() error {
+	h.fabric.mu.Lock()
+	defer h.fabric.mu.Unlock()
+	delete(h.fabric.open[h.id], h)
+	return h.close()
 }
 
 // Frames opens the DHCP traffic of a network. What is read is what guests sent
@@ -48,12 +73,8 @@ func (f *Fabric) Frames(ctx context.Context, networkID string) (io.ReadWriteClos
 	if err := ns.Do(func() error { fd, err = packetSocket(bridgeName); return err }); err != nil {
 		return nil, fmt.Errorf("DHCP traffic of network %s: %w", networkID, err)
 	}
-	s := &frames{file: os.NewFile(uintptr(fd), "dhcp "+networkID), ns: k.ns, fabric: f, id: networkID}
-	if f.frames[networkID] == nil {
-		f.frames[networkID] = map[*frames]bool{}
-	}
-	f.frames[networkID][s] = true
-	return s, nil
+	file := os.NewFile(uintptr(fd), "dhcp "+networkID)
+	return &frames{file: file, held: f.hold(networkID, k.ns, file.Close)}, nil
 }
 
 // find returns what is known of a network, after a look at the host if need be.
@@ -132,7 +153,7 @@ var dhcpRequests = []bpf.Instruction{
 // Read waits for a frame.
 func (s *frames) Read(b []byte) (int, error) {
 	n, err := s.file.Read(b)
-	// The bridge is gone or down, or endFrames closed the file.
+	// The bridge is gone or down, or endOpen closed the file.
 	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		err = io.EOF
 	}
@@ -143,29 +164,23 @@ func (s *frames) Read(b []byte) (int, error) {
 func (s *frames) Write(b []byte) (int, error) { return s.file.Write(b) }
 
 // Close ends a Read that waits, with io.EOF.
-func (s *frames) Close() error {
-	s.fabric.mu.Lock()
-	defer s.fabric.mu.Unlock()
-	delete(s.fabric.frames[s.id], s)
-	return s.file.Close()
-}
+func (s *frames) Close() error { return s.held.release() }
 
-// endFrames closes what is open of a network, which must go with it: an open
-// socket would keep its namespace alive.
-func (f *Fabric) endFrames(id string) {
-	for s := range f.frames[id] {
-		s.file.Close()
+// endOpen closes what is open of a network.
+func (f *Fabric) endOpen(id string) {
+	for h := range f.open[id] {
+		h.close()
 	}
-	delete(f.frames, id)
+	delete(f.open, id)
 }
 
-// checkFrames ends those whose namespace is not the network's any more.
-func (f *Fabric) checkFrames() {
-	for id, open := range f.frames {
-		for s := range open {
-			if s.ns != f.known[id].ns {
-				delete(open, s)
-				s.file.Close()
+// checkOpen ends what is in a namespace that is not the network's any more.
+func (f *Fabric) checkOpen() {
+	for id, open := range f.open {
+		for h := range open {
+			if h.ns != f.known[id].ns {
+				delete(open, h)
+				h.close()
 			}
 		}
 	}

@@ -38,9 +38,12 @@ func (a *apply) setGateway(r *room, n *netfab.Network, o netfab.Outside) error {
 	}
 	// Replacing rules makes the kernel wait for all processors, so only if need be.
 	if !slices.Equal(links[bridgeName].MAC, bridgeMAC(n)) {
-		if err := r.build(filter(bridgeMAC(n))); err != nil {
+		if err := r.build(filter(n)); err != nil {
 			return err
 		}
+	}
+	if err := r.setStub(n); err != nil {
+		return err
 	}
 	addrs, err := r.rt.Addrs()
 	if err != nil {
@@ -155,6 +158,9 @@ func (a *apply) delGateway(r *room, n *netfab.Network) error {
 	if err := r.links("delete "+outName, todo...); err != nil {
 		return err
 	}
+	if err := r.setStub(n); err != nil {
+		return err
+	}
 	if err := r.neighbours(n); err != nil {
 		return err
 	}
@@ -168,7 +174,7 @@ func (a *apply) delGateway(r *room, n *netfab.Network) error {
 	if err != nil {
 		return err
 	}
-	return r.build(filter(bridgeMAC(n)))
+	return r.build(filter(n))
 }
 
 // addFloat makes an outside address lead to a guest, and the guest's way out

@@ -65,7 +65,7 @@ type Fabric struct {
 	ready   bool       // dir is prepared
 	known   map[string]known
 	outside knownOutside
-	frames  map[string]map[*frames]bool // by network ID
+	open    map[string]map[*held]bool // by network ID
 }
 
 var _ netfab.Fabric = (*Fabric)(nil)
@@ -78,7 +78,7 @@ func New(cfg Config) (*Fabric, error) {
 	}
 	f := &Fabric{
 		names: newNames(cfg.Tag), dir: cfg.NetNSDir, resync: cfg.Resync, now: cfg.Now, log: cfg.Logger, hook: cfg.Hook,
-		known: map[string]known{}, frames: map[string]map[*frames]bool{},
+		known: map[string]known{}, open: map[string]map[*held]bool{},
 	}
 	if f.dir == "" {
 		f.dir = "/run/netns"
@@ -112,8 +112,8 @@ func (f *Fabric) Close() error {
 	f.closeWatch()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for id := range f.frames {
-		f.endFrames(id)
+	for id := range f.open {
+		f.endOpen(id)
 	}
 	f.fence.mu.Lock()
 	defer f.fence.mu.Unlock()

@@ -130,15 +130,20 @@ func tapMAC(p netfab.Port) net.HardwareAddr {
 
 // baseAlias keeps on br0 what the kernel has no other place for.
 func baseAlias(n *netfab.Network) string {
-	return fmt.Sprintf("prefix %s router %s %s", n.Prefix, n.Router.Addr, n.Router.MAC)
+	alias := fmt.Sprintf("prefix %s router %s %s", n.Prefix, n.Router.Addr, n.Router.MAC)
+	if n.DNS {
+		alias += " dns"
+	}
+	return alias
 }
 
 // parseBase reads it, and is false for what baseAlias does not write.
 func parseBase(alias string, n *netfab.Network) bool {
 	f := strings.Fields(alias)
-	if len(f) != 5 || f[0] != "prefix" || f[2] != "router" {
+	if len(f) < 5 || len(f) > 6 || f[0] != "prefix" || f[2] != "router" {
 		return false
 	}
+	n.DNS = len(f) == 6 && f[5] == "dns"
 	var err1, err2 error
 	n.Prefix, err1 = netip.ParsePrefix(f[1])
 	n.Router.Addr, err2 = netip.ParseAddr(f[3])

@@ -70,7 +70,7 @@ func FuzzAliases(f *testing.F) {
 		if parseBase(alias, &base) {
 			base.Gateway = &netfab.Gateway{Addr: base.Router.Addr}
 			router(&base)
-			filter(bridgeMAC(&base))
+			filter(&base)
 		}
 		if p, ok := parsePort(alias); ok {
 			portElements(p)

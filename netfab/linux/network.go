@@ -95,7 +95,10 @@ func (a *apply) makeBase(r *room, s netfab.Step) error {
 	if err := r.links("make br0", links...); err != nil {
 		return err
 	}
-	if err := r.build(filter(bridgeMAC(n))); err != nil {
+	if err := r.setStub(n); err != nil {
+		return err
+	}
+	if err := r.build(filter(n)); err != nil {
 		return err
 	}
 	return a.makeMesh(r, s)
@@ -150,10 +153,13 @@ func (a *apply) setNetwork(r *room, s netfab.Step) error {
 	if err := a.readopt(r, n, links); err != nil {
 		return err
 	}
+	if err := r.setStub(n); err != nil {
+		return err
+	}
 	if err := r.neighbours(n); err != nil {
 		return err
 	}
-	if err := r.build(filter(bridgeMAC(n))); err != nil {
+	if err := r.build(filter(n)); err != nil {
 		return err
 	}
 	if err := r.allowOnly(n.Ports); err != nil {
@@ -197,7 +203,7 @@ func (a *apply) delNetwork(id string, vni uint32) error {
 	if err := a.forgetFloats(r); err != nil {
 		return err
 	}
-	a.endFrames(id)
+	a.endOpen(id)
 	delete(a.known, id)
 	if err := r.links("delete the devices", rt.DelGroup(linkGroup), rt.DelLink(outName)); err != nil {
 		return err

@@ -61,7 +61,7 @@ func (a *apply) observe() (netfab.Observed, error) {
 	}
 	a.leave()
 	a.known = seen
-	a.checkFrames()
+	a.checkOpen()
 	addNetworks(&o, seen)
 	return o, a.observeHost(&o)
 }

@@ -152,7 +152,7 @@ func (r *room) elements(what, portID string, macs, addrs []nft.Element) error {
 	if err != nil {
 		return err
 	}
-	table := filter(nil)
+	table := filterSets()
 	var changes []nft.Change
 	for _, s := range []struct {
 		set  nft.Set
@@ -181,7 +181,7 @@ func (r *room) allowOnly(ports []netfab.Port) error {
 		m, a := portElements(p)
 		macs, addrs = append(macs, m...), append(addrs, a...)
 	}
-	table := filter(nil)
+	table := filterSets()
 	first, err := conn.Match(table, macSet, macs)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/shakenfist/cloud/netfab"
@@ -51,6 +52,11 @@ func (*Fabric) Keep(context.Context, time.Duration) error { return errOS }
 
 // Changed returns errors.ErrUnsupported.
 func (*Fabric) Changed(context.Context) error { return errOS }
+
+// Listen returns errors.ErrUnsupported.
+func (*Fabric) Listen(context.Context, string) (net.PacketConn, net.Listener, error) {
+	return nil, nil, errOS
+}
 
 // Close returns nil.
 func (*Fabric) Close() error { return nil }

@@ -89,6 +89,7 @@ func states(underlay netip.Addr) []state {
 		{"and back", desired(with(func(n *netfab.Network) {
 			n.Gateway.Floating = []netfab.Floating{float(201, n.Ports[0])}
 		}), Network(2, 1))},
+		{"names", desired(with(func(n *netfab.Network) { n.DNS = true }), Network(2, 1))},
 		{"no NAT", desired(with(func(n *netfab.Network) { n.Gateway.NAT = false }))},
 		{"another outside address", desired(with(func(n *netfab.Network) {
 			n.Gateway.Addr = netip.MustParseAddr("192.168.77.199")
@@ -149,6 +150,10 @@ func meshStates(underlay netip.Addr, with func(func(*netfab.Network)) netfab.Net
 		n.Remote = append(n.Remote, netfab.Remote{MAC: n.Router.MAC, Addr: n.Router.Addr, VTEP: netip.MustParseAddr(vtep)})
 		return d
 	}
+	named := func(d netfab.Desired) netfab.Desired {
+		d.Networks[0].DNS = true
+		return d
+	}
 	shared := func(edge bool, peers ...string) netfab.Desired {
 		d := meshed(remote(1, "198.18.0.2"))
 		d.Outside.Mode, d.Outside.VNI, d.Outside.Edge, d.Outside.Fenced = netfab.Routed, 0x5fffff, edge, true
@@ -161,6 +166,10 @@ func meshStates(underlay netip.Addr, with func(func(*netfab.Network)) netfab.Net
 		{"a mesh without others", meshed()},
 		{"a router on another host", routed("198.18.0.2")},
 		{"it moves", routed("198.18.0.3")},
+		{"names", named(routed("198.18.0.3"))},
+		{"the router comes here", named(meshed(remote(1, "198.18.0.2")))},
+		{"and goes", named(routed("198.18.0.2"))},
+		{"no names", routed("198.18.0.2")},
 		{"it comes here", meshed(remote(1, "198.18.0.2"))},
 		{"the outside is shared", shared(false, "198.18.0.2", "198.18.0.3")},
 		{"another host is in it", shared(false, "198.18.0.2", "198.18.0.4")},

@@ -153,6 +153,12 @@ func SetLink(offset uint32, value []byte) Rule {
 	})
 }
 
+// ForHost makes a frame one for this host, where the kernel has it noted for
+// another: rewriting its destination comes too late for that.
+func ForHost() Rule {
+	return append(Value([]byte{unix.PACKET_HOST}), &expr.Meta{Key: expr.MetaKeyPKTTYPE, SourceRegister: true, Register: 1})
+}
+
 // Verdicts.
 func verdict(kind expr.VerdictKind, chain string) Rule {
 	return Rule{&expr.Verdict{Kind: kind, Chain: chain}}

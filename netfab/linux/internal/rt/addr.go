@@ -73,6 +73,40 @@ func AddRoute(to netip.Prefix, gateway netip.Addr, link uint32) Request {
 	return request(fmt.Sprintf("route %s via %s", to, gateway), unix.RTM_NEWROUTE, netlink.Create|netlink.Replace, body, err)
 }
 
+// AddDirect makes a prefix be reached over a link without an address of its own,
+// from an address of another.
+func AddDirect(to netip.Prefix, link uint32, source netip.Addr) Request {
+	m := &rtnetlink.RouteMessage{
+		Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_STATIC, Scope: unix.RT_SCOPE_LINK, Type: unix.RTN_UNICAST,
+		DstLength: uint8(to.Bits()), Attributes: rtnetlink.RouteAttributes{Dst: to.Addr().AsSlice(), Src: source.AsSlice(), OutIface: link},
+	}
+	body, err := m.MarshalBinary()
+	return request(fmt.Sprintf("route %s", to), unix.RTM_NEWROUTE, netlink.Create|netlink.Replace, body, err)
+}
+
+// Direct tells whether there is such a route.
+func (c *Conn) Direct(to netip.Prefix, link uint32, source netip.Addr) (bool, error) {
+	header := make([]byte, unix.SizeofRtMsg)
+	header[0] = unix.AF_INET
+	msgs, err := c.dump(unix.RTM_GETROUTE, header)
+	if err != nil {
+		return false, fmt.Errorf("list routes: %w", err)
+	}
+	for _, msg := range msgs {
+		var m rtnetlink.RouteMessage
+		if err := m.UnmarshalBinary(msg.Data); err != nil {
+			return false, fmt.Errorf("list routes: %w", err)
+		}
+		dst, _ := netip.AddrFromSlice(m.Attributes.Dst)
+		src, _ := netip.AddrFromSlice(m.Attributes.Src)
+		if m.Table == unix.RT_TABLE_MAIN && int(m.DstLength) == to.Bits() && dst.Unmap() == to.Addr() &&
+			src.Unmap() == source && m.Attributes.OutIface == link {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 func defaultRoute(link uint32, gateway netip.Addr) *rtnetlink.RouteMessage {
 	return &rtnetlink.RouteMessage{
 		Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_STATIC,
