@@ -1,7 +1,10 @@
 package api
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -53,12 +56,20 @@ func (q *request) sendOn(node string) (any, error) {
 	if err != nil {
 		return nil, spec.Errorf(spec.ErrUnavailable, "node %s cannot be asked", node).About("node", node).Because(err)
 	}
+	body, err := json.Marshal(q.args.values) // the body itself has been read
+	if err != nil {
+		return nil, err
+	}
 	var failed error
 	w := &watched{ResponseWriter: q.w, status: http.StatusOK}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(base)
 			r.Out.URL.RawPath = r.In.URL.RawPath
+			r.Out.Body, r.Out.ContentLength = http.NoBody, 0
+			if len(q.args.values) > 0 {
+				r.Out.Body, r.Out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			}
 			r.Out.Header.Set(relayedBy, q.Relay.Node())
 			r.Out.Header.Set("X-Request-Id", q.id)
 		},
