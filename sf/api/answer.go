@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net/http"
 	"strconv"
-	"time"
 )
 
 const (
@@ -56,10 +54,15 @@ func (q *request) answer(reply any, err error) int {
 
 // fail writes an error.
 func (q *request) fail(err error) int {
+	q.err = err
 	if errors.Is(err, errGone) || q.ctx().Err() != nil && errors.Is(err, q.ctx().Err()) {
 		return statusGone
 	}
 	b := q.describe(err)
+	if q.started { // half a list is out, which the caller must not take for whole
+		q.broken = true
+		return b.Status
+	}
 	body, _ := encode(b) // strings and a number
 	return q.write(b.Status, typeJSON, body)
 }
@@ -89,19 +92,4 @@ func (q *request) write(status int, contentType string, body []byte) int {
 	q.w.WriteHeader(status)
 	q.w.Write(body) // an error means that the caller has gone
 	return status
-}
-
-// log writes the request's line. Load balancers ask for / all the time.
-func (q *request) log(status int, took time.Duration) {
-	level := slog.LevelInfo
-	if q.http.URL.Path == "/" {
-		level = slog.LevelDebug
-	}
-	if !q.Logger.Enabled(q.ctx(), level) {
-		return
-	}
-	q.Logger.LogAttrs(q.ctx(), level, "request",
-		slog.String("method", q.http.Method), slog.String("path", q.http.URL.Path),
-		slog.Int("status", status), slog.Duration("took", took),
-		slog.String("namespace", q.namespace), slog.String("from", remote(q.http)), slog.String("request", q.id))
 }

@@ -96,6 +96,8 @@ type server struct {
 	mux      *http.ServeMux
 	tokens   *tokens
 	throttle *throttle
+	logins   *gate                  // by address
+	bodies   *gate                  // large ones
 	encoded  *memory[encodedRecord] // instances as JSON, by UUID
 }
 
@@ -108,6 +110,7 @@ func newServer(c cloud, cfg Config) *server {
 	s.mux = newMux(s, routes())
 	s.tokens = newTokens(s.Config)
 	s.throttle = newThrottle(s.Config.Now)
+	s.logins, s.bodies = newGate(loginsEach), newGate(largeBodies)
 	s.encoded = newMemory[encodedRecord](8192)
 	return s
 }

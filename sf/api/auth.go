@@ -31,6 +31,7 @@ func (q *request) auth() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.made = object{spec.KindNamespace, namespace}
 	token, err := q.tokens.issue(namespace, key)
 	if err != nil {
 		return nil, err
@@ -44,6 +45,11 @@ func (q *request) auth() (any, error) {
 // before waits first; how many secrets are checked at a time is the cloud's to
 // bound.
 func (q *request) checkSecret(namespace, secret string) (*spec.Key, error) {
+	leave, err := q.logins.enter(q.ctx(), remote(q.http))
+	if err != nil {
+		return nil, errGone
+	}
+	defer leave()
 	// A digest: what is remembered of callers must not be as large as they like.
 	digest := sha256.Sum256([]byte(namespace + "\x00" + remote(q.http)))
 	who := string(digest[:])

@@ -20,8 +20,7 @@ type cloud interface {
 	Authenticate(ctx context.Context, namespace, secret string) (*spec.Key, error)
 
 	Metadata(ctx context.Context, kind spec.Kind, id string) (spec.Metadata, error)
-	SetMetadata(ctx context.Context, kind spec.Kind, id, key string, value any) error
-	DeleteMetadata(ctx context.Context, kind spec.Kind, id, key string) error
+	ChangeMetadata(ctx context.Context, kind spec.Kind, id string, change func(spec.Metadata) error) error
 	Events(ctx context.Context, kind spec.Kind, id string) ([]*spec.Event, error)
 
 	CreateNetwork(ctx context.Context, namespace string, s spec.NetworkSpec) (*spec.Network, error)

@@ -179,11 +179,16 @@ func (f *fakeCloud) SetMetadata(ctx context.Context, kind spec.Kind, id, key str
 	return err
 }
 
-func (f *fakeCloud) DeleteMetadata(ctx context.Context, kind spec.Kind, id, key string) error {
-	err := f.enter("DeleteMetadata")
+func (f *fakeCloud) ChangeMetadata(ctx context.Context, kind spec.Kind, id string, change func(spec.Metadata) error) error {
+	err := f.enter("ChangeMetadata")
 	defer f.mu.Unlock()
-	delete(f.metadata[string(kind)+id], key)
-	return err
+	if err != nil {
+		return err
+	}
+	if f.metadata[string(kind)+id] == nil {
+		f.metadata[string(kind)+id] = spec.Metadata{}
+	}
+	return change(f.metadata[string(kind)+id])
 }
 
 func (f *fakeCloud) Events(ctx context.Context, kind spec.Kind, id string) ([]*spec.Event, error) {

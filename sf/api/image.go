@@ -83,7 +83,10 @@ func (q *request) listImages() (any, error) {
 	for _, i := range list {
 		out = append(out, wireImage(i))
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return listed(q, out, func(i imageWire) string { return i.ID })
 }
 
 func (q *request) getImage() (any, error) {
@@ -92,7 +95,7 @@ func (q *request) getImage() (any, error) {
 		return nil, err
 	}
 	for _, i := range list {
-		if i.ID == q.http.PathValue("image_id") {
+		if i.ID == q.path("image_id") {
 			return wireImage(i), nil
 		}
 	}
@@ -101,7 +104,7 @@ func (q *request) getImage() (any, error) {
 
 // deleteImage removes an image from the cache, unless a disk is laid over it.
 func (q *request) deleteImage() (any, error) {
-	return nil, or(q.cloud.DeleteImage(q.lasting(), q.http.PathValue("image_id")), errImageNotFound)
+	return nil, or(q.cloud.DeleteImage(q.lasting(), q.path("image_id")), errImageNotFound)
 }
 
 type imageWire struct {

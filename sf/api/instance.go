@@ -10,39 +10,27 @@ import (
 )
 
 func (q *request) listInstances() (any, error) {
-	all := q.args.flag("all")
+	all := q.args.flag("all") || q.asked("all")
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
-	list, err := q.instances(sf.ListOptions{Namespace: q.scope(), All: all})
+	w, err := q.window(members[instanceWire]())
 	if err != nil {
 		return nil, err
 	}
-	records := make([][]byte, len(list))
-	for n, i := range list {
-		record, err := q.encodeInstance(i)
+	return q.pages(w, func(after string, limit int) ([][]byte, string, error) {
+		list, next, err := q.cloud.Instances(q.ctx(), sf.ListOptions{Namespace: q.scope(), All: all, After: after, Limit: limit})
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		records[n] = bytes.TrimSuffix(record, []byte("\n"))
-	}
-	return joined(records), nil
-}
-
-// joined makes a JSON list of encoded records.
-func joined(records [][]byte) raw {
-	size := len("[]\n") + len(records)
-	for _, r := range records {
-		size += len(r)
-	}
-	list := append(make(raw, 0, size), '[')
-	for n, r := range records {
-		if n > 0 {
-			list = append(list, ',')
+		records := make([][]byte, len(list))
+		for n, i := range list {
+			if records[n], err = q.encodeInstance(i); err != nil {
+				return nil, "", err
+			}
 		}
-		list = append(list, r...)
-	}
-	return append(list, "]\n"...)
+		return records, next, nil
+	})
 }
 
 // getInstance shows an instance: with ?wait= once its version is not ?version=
@@ -60,7 +48,22 @@ func (q *request) getInstance() (any, error) {
 		}
 		q.instance = cmp.Or(i, q.instance)
 	}
-	return q.encodeInstance(q.instance)
+	return q.showInstance(q.instance)
+}
+
+// showInstance answers with an instance, or the part of it that is asked for.
+func (q *request) showInstance(i *spec.Instance) (any, error) {
+	w, err := q.window(members[instanceWire]())
+	if err != nil {
+		return nil, err
+	}
+	record, err := q.encodeInstance(i)
+	if err == nil && w.fields != nil {
+		if record, err = w.only(record); err == nil {
+			record = append(record, '\n')
+		}
+	}
+	return q.tagged(i.Version, record, err)
 }
 
 // createInstance records an instance and waits until it runs.
@@ -83,6 +86,9 @@ func (q *request) createInstance() (any, error) {
 		return q.placement(namespace, s)
 	}
 	i, err := q.cloud.CreateInstance(q.lasting(), namespace, s)
+	if err == nil {
+		q.made = object{spec.KindInstance, i.UUID}
+	}
 	if err == nil && !q.asked("async") {
 		i, err = q.waitInstance(i.UUID, "created", sf.InstanceCreated)
 	}
@@ -145,7 +151,10 @@ func (q *request) deleteInstances() (any, error) {
 
 func (q *request) instanceInterfaces() (any, error) {
 	nics, err := q.cloud.InstanceInterfaces(q.ctx(), q.instance.UUID)
-	return wireInterfaces(nics), err
+	if err != nil {
+		return nil, err
+	}
+	return listed(q, wireInterfaces(nics), func(n interfaceWire) string { return n.UUID })
 }
 
 // The most and the usual bytes of a console log in one answer.

@@ -30,7 +30,7 @@ func (q *request) getMetadata() (any, error) {
 	if m == nil {
 		m = spec.Metadata{}
 	}
-	return m, err
+	return q.tagged(versionOf(m), m, err)
 }
 
 func (q *request) postMetadata() (any, error) {
@@ -44,7 +44,7 @@ func (q *request) postMetadata() (any, error) {
 	return q.setMetadata(key)
 }
 
-func (q *request) putMetadata() (any, error) { return q.setMetadata(q.http.PathValue("key")) }
+func (q *request) putMetadata() (any, error) { return q.setMetadata(q.path("key")) }
 
 func (q *request) setMetadata(key string) (any, error) {
 	value := q.args.any("value")
@@ -55,7 +55,13 @@ func (q *request) setMetadata(key string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, q.cloud.SetMetadata(q.lasting(), kind, id, key, value)
+	return nil, q.cloud.ChangeMetadata(q.lasting(), kind, id, func(m spec.Metadata) error {
+		if err := q.match(versionOf(m)); err != nil {
+			return err
+		}
+		m[key] = value
+		return nil
+	})
 }
 
 func (q *request) deleteMetadata() (any, error) {
@@ -63,16 +69,17 @@ func (q *request) deleteMetadata() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	missing := notFound("key not found")
-	key := q.http.PathValue("key")
-	m, err := q.cloud.Metadata(q.ctx(), kind, id)
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := m[key]; !ok {
-		return nil, missing
-	}
-	return nil, or(q.cloud.DeleteMetadata(q.lasting(), kind, id, key), missing)
+	key := q.path("key")
+	return nil, q.cloud.ChangeMetadata(q.lasting(), kind, id, func(m spec.Metadata) error {
+		if err := q.match(versionOf(m)); err != nil {
+			return err
+		}
+		if _, ok := m[key]; !ok {
+			return notFound("key not found")
+		}
+		delete(m, key)
+		return nil
+	})
 }
 
 // any returns an argument of any type.

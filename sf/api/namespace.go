@@ -10,13 +10,20 @@ import (
 // serviceKey is the name of the key that the seed's nodes keep for themselves.
 const serviceKey = "service_key"
 
+// listNamespaces lists all namespaces, or the caller's own one.
 func (q *request) listNamespaces() (any, error) {
+	if !q.isAdmin() {
+		return listed(q, []string{q.namespace}, func(n string) string { return n })
+	}
 	all, err := q.cloud.Namespaces(q.ctx())
 	names := make([]string, 0, len(all))
 	for _, ns := range all {
 		names = append(names, ns.Name)
 	}
-	return names, err
+	if err != nil {
+		return nil, err
+	}
+	return listed(q, names, func(n string) string { return n })
 }
 
 // createNamespace makes a namespace, or gives an existing one another key.
@@ -34,6 +41,7 @@ func (q *request) createNamespace() (any, error) {
 			return nil, err
 		}
 	}
+	q.made = object{spec.KindNamespace, name}
 	if err := q.cloud.CreateNamespace(q.lasting(), name); err != nil {
 		return nil, err
 	}
@@ -61,7 +69,7 @@ func (q *request) checkKey(name string) error {
 }
 
 func (q *request) deleteNamespace() (any, error) {
-	name := q.http.PathValue("namespace")
+	name := q.path("namespace")
 	if name == spec.System {
 		return nil, forbidden("you cannot delete the system namespace")
 	}
@@ -77,7 +85,7 @@ func (q *request) deleteNamespace() (any, error) {
 
 // namespaceOfPath returns the namespace that the path names.
 func (q *request) namespaceOfPath() (*spec.Namespace, error) {
-	ns, err := q.cloud.Namespace(q.ctx(), q.http.PathValue("namespace"))
+	ns, err := q.cloud.Namespace(q.ctx(), q.path("namespace"))
 	return ns, or(err, errNoNamespace)
 }
 
@@ -90,7 +98,7 @@ func (q *request) listKeys() (any, error) {
 	for _, k := range ns.Keys {
 		names = append(names, k.Name)
 	}
-	return names, nil
+	return listed(q, names, func(n string) string { return n })
 }
 
 func (q *request) createKey() (any, error) {
@@ -109,7 +117,7 @@ func (q *request) replaceKey() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := q.http.PathValue("key_name")
+	name := q.path("key_name")
 	if !hasKey(ns, name) {
 		return nil, notFound("key does not exist")
 	}
@@ -133,7 +141,7 @@ func (q *request) deleteKey() (any, error) {
 		return nil, err
 	}
 	missing := notFound("key name not found in namespace")
-	name := q.http.PathValue("key_name")
+	name := q.path("key_name")
 	if !hasKey(ns, name) {
 		return nil, missing
 	}

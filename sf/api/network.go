@@ -9,18 +9,27 @@ import (
 )
 
 func (q *request) listNetworks() (any, error) {
-	all := q.args.flag("all")
+	all := q.args.flag("all") || q.asked("all")
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
-	list, err := q.networks(sf.ListOptions{Namespace: q.scope(), All: all})
-	out := make([]networkSummary, 0, len(list))
-	for _, n := range list {
-		if n.UUID != spec.FloatingNetwork {
-			out = append(out, summaryOf(n))
-		}
+	w, err := q.window(members[networkSummary]())
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	return q.pages(w, func(after string, limit int) ([][]byte, string, error) {
+		list, next, err := q.cloud.Networks(q.ctx(), sf.ListOptions{Namespace: q.scope(), All: all, After: after, Limit: limit})
+		var records [][]byte
+		for _, n := range list {
+			if n.UUID == spec.FloatingNetwork || err != nil {
+				continue
+			}
+			var record []byte
+			record, err = encode(summaryOf(n))
+			records = append(records, record)
+		}
+		return records, next, err
+	})
 }
 
 func (q *request) createNetwork() (any, error) {
@@ -48,6 +57,9 @@ func (q *request) createNetwork() (any, error) {
 		return nil, err
 	}
 	n, err := q.cloud.CreateNetwork(q.lasting(), namespace, s)
+	if err == nil {
+		q.made = object{spec.KindNetwork, n.UUID}
+	}
 	if err == nil && !q.asked("async") {
 		n, err = q.waitNetwork(n.UUID, "created", sf.NetworkCreated)
 	}
@@ -71,7 +83,17 @@ func (q *request) getNetwork() (any, error) {
 		}
 		q.network = cmp.Or(n, q.network)
 	}
-	return wireNetwork(q.network), nil
+	w, err := q.window(members[networkWire]())
+	if err != nil {
+		return nil, err
+	}
+	record, err := encode(wireNetwork(q.network))
+	if err == nil && w.fields != nil {
+		if record, err = w.only(record); err == nil {
+			record = append(record, '\n')
+		}
+	}
+	return q.tagged(q.network.Version, raw(record), err)
 }
 
 func (q *request) deleteNetwork() (any, error) {
@@ -151,5 +173,8 @@ func (q *request) deleteNetworks() (any, error) {
 
 func (q *request) networkInterfaces() (any, error) {
 	nics, err := q.cloud.NetworkInterfaces(q.ctx(), q.network.UUID)
-	return wireInterfaces(nics), err
+	if err != nil {
+		return nil, err
+	}
+	return listed(q, wireInterfaces(nics), func(n interfaceWire) string { return n.UUID })
 }

@@ -16,11 +16,14 @@ func (q *request) listNodes() (any, error) {
 	for _, n := range nodes {
 		out = append(out, wireNode(n))
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return listed(q, out, func(n nodeWire) string { return n.Name })
 }
 
 // node is the name of the node in the path.
-func (q *request) node() string { return q.http.PathValue("node") }
+func (q *request) node() string { return q.path("node") }
 
 // cordonNode makes a node take nothing new.
 func (q *request) cordonNode() (any, error) {
@@ -63,7 +66,7 @@ func (q *request) recoverInstance() (any, error) {
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
-	i, err := q.cloud.RecoverInstance(q.lasting(), q.http.PathValue("instance_uuid"), fenced)
+	i, err := q.cloud.RecoverInstance(q.lasting(), q.path("instance_uuid"), fenced)
 	if err == nil && !q.asked("async") {
 		i, err = q.waitInstance(i.UUID, "created", sf.InstanceCreated)
 	}

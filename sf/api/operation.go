@@ -25,8 +25,7 @@ func (q *request) reboot(hard bool) (any, error) {
 // waitOperation waits for an operation's end. done says, for the text of a
 // time-out, what should have become of the instance.
 func (q *request) waitOperation(op *spec.Operation, done string) error {
-	ctx, cancel := context.WithTimeout(q.ctx(), q.Timeout)
-	defer cancel()
+	ctx := q.patient()
 	_, err := q.cloud.WaitOperation(ctx, op)
 	if err == nil || ctx.Err() == nil {
 		return err
@@ -40,7 +39,10 @@ func (q *request) listOperations() (any, error) {
 	for _, op := range ops {
 		out = append(out, wireOperation(op))
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return listed(q, out, func(o operationWire) string { return o.ID })
 }
 
 // getOperation shows one operation; with ?wait= once it has ended, or after so
@@ -50,7 +52,7 @@ func (q *request) getOperation() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	op, err := q.cloud.Operation(q.ctx(), q.instance.UUID, q.http.PathValue("operation_id"))
+	op, err := q.cloud.Operation(q.ctx(), q.instance.UUID, q.path("operation_id"))
 	if err != nil {
 		return nil, err
 	}

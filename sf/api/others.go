@@ -17,7 +17,10 @@ func (q *request) events() (any, error) {
 	for _, e := range list {
 		out = append(out, wireEvent(e))
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return listed(q, out, func(e eventWire) string { return e.ID })
 }
 
 // encodedRecord is an instance as JSON.

@@ -134,6 +134,7 @@ type eventWire struct {
 
 	Count int      `json:"count,omitempty"` // how often it was repeated since
 	Last  *seconds `json:"last,omitempty"`
+	ID    string   `json:"id"`
 }
 
 type nodeWire struct {
@@ -291,7 +292,7 @@ func wireEvent(e *spec.Event) eventWire {
 	w := eventWire{
 		Timestamp: at(e.Time), ObjectType: orNull(string(e.Kind)), ObjectUUID: e.Object, FQDN: e.Node,
 		Operation: orNull(e.Operation), Phase: orNull(e.Phase), Message: orNull(e.Message),
-		Count: e.Count, Last: since(e.Last),
+		Count: e.Count, Last: since(e.Last), ID: e.ID,
 	}
 	if e.Duration != 0 {
 		d := e.Duration.Seconds()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 
@@ -25,6 +26,20 @@ type request struct {
 	network   *spec.Network
 	snapshot  *spec.Snapshot
 	nic       *spec.Interface
+
+	started     bool            // part of the answer has been sent
+	broken      bool            // and the rest cannot be
+	made        object          // by the request
+	err         error           // that it was answered with
+	largeBody   func()          // gives back the room of a large body; nil where there is none
+	waiting     context.Context // ends when the request has waited as long as it may; see patient
+	stopWaiting context.CancelFunc
+}
+
+// object names what a request is about, for the audit.
+type object struct {
+	kind spec.Kind
+	id   string
 }
 
 // What handlers return besides what is to be encoded as JSON.
@@ -40,13 +55,37 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, nil)
 		return
 	}
-	s.mux.ServeHTTP(w, r)
+	s.mux.ServeHTTP(w, escaped(r))
+}
+
+// escaped returns a request whose path the mux takes for what it is. Otherwise it
+// would decode the path first, and redirect from a name like "%2E%2E" as if it
+// were a step upwards. See request.path for the other half.
+func escaped(r *http.Request) *http.Request {
+	p := r.URL.EscapedPath()
+	if p == r.URL.Path {
+		return r
+	}
+	u := *r.URL
+	u.Path, u.RawPath = p, ""
+	r = r.WithContext(r.Context()) // a copy
+	r.URL = &u
+	return r
+}
+
+// path returns an argument of the path.
+func (q *request) path(name string) string {
+	v := q.http.PathValue(name)
+	if text, err := url.PathUnescape(v); err == nil {
+		return text
+	}
+	return v
 }
 
 // serve answers a request for a URL that has the given methods.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, m methods) {
 	start := s.Now()
-	q := &request{server: s, http: r, w: w, id: s.NewID(), route: m.find(r.Method)}
+	q := &request{server: s, http: r, w: w, id: s.requestID(r), route: m.find(r.Method)}
 	w.Header().Set("X-Request-Id", q.id)
 	var status int
 	switch {
@@ -57,7 +96,20 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, m methods) {
 	default:
 		status = q.answer(q.run())
 	}
-	q.log(status, s.Now().Sub(start))
+	q.end()
+	took := s.Now().Sub(start)
+	q.log(status, took)
+	if q.broken {
+		panic(http.ErrAbortHandler) // cuts the connection
+	}
+}
+
+// requestID is the caller's name for the request, where it is one, or a new one.
+func (s *server) requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); spec.ValidLabel(id) {
+		return id
+	}
+	return s.NewID()
 }
 
 // run authorises the request, reads its arguments and runs its handler.
@@ -72,10 +124,10 @@ func (q *request) run() (reply any, err error) {
 			return nil, err
 		}
 	}
-	if q.route.access == admin && !q.isAdmin() {
-		return nil, refused("unauthorized")
+	if err := q.mayCall(); err != nil {
+		return nil, err
 	}
-	if q.args, err = readArgs(q.w, q.http, q.MaxBody); err != nil {
+	if err := q.readArgs(); err != nil {
 		return nil, err
 	}
 	if err := q.lookUp(); err != nil {
@@ -84,10 +136,31 @@ func (q *request) run() (reply any, err error) {
 	if err := q.args.check(q.route); err != nil {
 		return nil, err
 	}
+	if err := q.unchanged(); err != nil {
+		return nil, err
+	}
 	if node := q.elsewhere(); node != "" {
 		return q.sendOn(node)
 	}
 	return q.route.handle(q)
+}
+
+// mayCall refuses who may not use the route, whatever its object is.
+func (q *request) mayCall() error {
+	switch {
+	case q.isAdmin():
+	case q.route.access == admin, q.route.access == member && q.path("namespace") != q.namespace:
+		return refused("unauthorized")
+	}
+	return nil
+}
+
+// end lets go of what the request holds.
+func (q *request) end() {
+	q.doneReading()
+	if q.stopWaiting != nil {
+		q.stopWaiting()
+	}
 }
 
 func (q *request) isAdmin() bool { return q.namespace == spec.System }
@@ -101,19 +174,19 @@ func (q *request) owns(namespace string) bool {
 func (q *request) lookUp() (err error) {
 	switch q.route.access {
 	case instanceOwner:
-		q.instance, err = q.cloud.Instance(q.ctx(), q.http.PathValue("instance_uuid"))
+		q.instance, err = q.cloud.Instance(q.ctx(), q.path("instance_uuid"))
 		if err == nil && !q.owns(q.instance.Namespace) {
 			return errInstanceNotFound
 		}
 		return or(err, errInstanceNotFound)
 	case networkOwner:
-		q.network, err = q.cloud.Network(q.ctx(), q.http.PathValue("network_uuid"))
+		q.network, err = q.cloud.Network(q.ctx(), q.path("network_uuid"))
 		if err == nil && !q.owns(q.network.Namespace) {
 			return errNetworkNotFound
 		}
 		return or(err, errNetworkNotFound)
 	case snapshotOwner:
-		id := q.http.PathValue("snapshot_uuid")
+		id := q.path("snapshot_uuid")
 		if !spec.ValidUUID(id) {
 			return errSnapshotNotFound
 		}
@@ -123,7 +196,7 @@ func (q *request) lookUp() (err error) {
 		}
 		return or(err, errSnapshotNotFound)
 	case interfaceOwner:
-		q.nic, err = q.cloud.Interface(q.ctx(), q.http.PathValue("interface_uuid"))
+		q.nic, err = q.cloud.Interface(q.ctx(), q.path("interface_uuid"))
 		if err == nil && !q.owns(q.nic.Namespace) {
 			return q.noInterface()
 		}
@@ -138,6 +211,16 @@ func (q *request) ctx() context.Context { return q.http.Context() }
 // lasting is for calls that change something: a caller that hangs up in the
 // middle cancels nothing.
 func (q *request) lasting() context.Context { return context.WithoutCancel(q.http.Context()) }
+
+// patient is for waits: it ends when the request has waited as long as requests
+// may, all its waits together, or the caller hangs up, or the server is to stop.
+func (q *request) patient() context.Context {
+	if q.waiting == nil {
+		q.doneReading() // what was asked for is recorded by now
+		q.waiting, q.stopWaiting = context.WithTimeout(q.ctx(), q.Timeout)
+	}
+	return q.waiting
+}
 
 // asked reports whether a switch of the query string is on, as in ?async=1.
 func (q *request) asked(name string) bool {

@@ -14,6 +14,7 @@ const (
 	anyone         access = iota
 	caller                // whoever has a valid token
 	admin                 // the system namespace; 401 for others
+	member                // the namespace in the path, or system; 401 for others
 	instanceOwner         // the namespace of the instance in the path, or system; 404 for others
 	networkOwner          // the same for networks
 	snapshotOwner         // and for snapshots
@@ -50,16 +51,17 @@ func routes() []route {
 	)
 	return []route{
 		{get, "/{$}", anyone, "", (*request).root},
+		{get, "/healthz", anyone, "", (*request).healthz},
 		{post, "/auth", anyone, "namespace key", (*request).auth},
 
-		{get, namespaces, admin, "", (*request).listNamespaces},
+		{get, namespaces, caller, "", (*request).listNamespaces},
 		{post, namespaces, admin, "namespace key_name key", (*request).createNamespace},
 		{del, namespace, admin, "", (*request).deleteNamespace},
-		{get, namespace + "/keys", admin, "", (*request).listKeys},
+		{get, namespace + "/keys", member, "", (*request).listKeys},
 		{post, namespace + "/keys", admin, "key_name key", (*request).createKey},
 		{put, namespace + "/keys/{key_name}", admin, "key", (*request).replaceKey},
 		{del, namespace + "/keys/{key_name}", admin, "", (*request).deleteKey},
-		{get, namespace + "/metadata", admin, "", (*request).getMetadata},
+		{get, namespace + "/metadata", member, "", (*request).getMetadata},
 		{post, namespace + "/metadata", admin, "key value", (*request).postMetadata},
 		{put, namespace + "/metadata/{key}", admin, "value", (*request).putMetadata},
 		{del, namespace + "/metadata/{key}", admin, "", (*request).deleteMetadata},

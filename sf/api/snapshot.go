@@ -19,6 +19,9 @@ func (q *request) createSnapshot() (any, error) {
 		return nil, q.args.err
 	}
 	s, op, err := q.cloud.Snapshot(q.lasting(), q.instance.UUID, all)
+	if err == nil {
+		q.made = object{spec.KindSnapshot, s.UUID}
+	}
 	if err == nil && !q.asked("async") {
 		err = q.waitOperation(op, "copied")
 	}
@@ -36,7 +39,10 @@ func (q *request) instanceSnapshots() (any, error) {
 	for _, s := range list {
 		out = append(out, wireCopies(s)...)
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return listed(q, out, func(c copyWire) string { return c.UUID + "/" + c.Device })
 }
 
 // listSnapshots lists the caller's snapshots, the oldest first; for system, those
@@ -66,7 +72,7 @@ func (q *request) listSnapshots() (any, error) {
 	for _, s := range found {
 		out = append(out, wireSnapshot(s))
 	}
-	return out, nil
+	return listed(q, out, func(s snapshotWire) string { return s.UUID })
 }
 
 func (q *request) getSnapshot() (any, error) { return wireSnapshot(q.snapshot), nil }
@@ -80,8 +86,7 @@ func (q *request) deleteSnapshot() (any, error) {
 	if q.asked("async") {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(q.ctx(), q.Timeout)
-	defer cancel()
+	ctx := q.patient()
 	err := q.cloud.WaitSnapshotGone(ctx, id)
 	if err == nil || ctx.Err() == nil {
 		return nil, err
@@ -92,7 +97,7 @@ func (q *request) deleteSnapshot() (any, error) {
 // download sends one disk of a snapshot, or the range of it that is asked for: a
 // qcow2 image.
 func (q *request) download() (any, error) {
-	id, device := q.snapshot.UUID, q.http.PathValue("device")
+	id, device := q.snapshot.UUID, q.path("device")
 	r, err := q.cloud.OpenSnapshot(q.ctx(), id, device)
 	if err != nil {
 		return nil, err

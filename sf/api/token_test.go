@@ -158,7 +158,7 @@ func TestGuessesTakeNoRoom(t *testing.T) {
 	c := newConversation(t)
 	c.server.Sleep = func(context.Context, time.Duration) error { return nil }
 	for k := range 3 {
-		name := strings.Repeat("n", 1<<20) + fmt.Sprint(k)
+		name := strings.Repeat("n", 60<<10) + fmt.Sprint(k)
 		if w := c.ask("-", "POST", "/auth", nil, fmt.Sprintf(`{"namespace": %q, "key": "guess"}`, name)); w.Code != 401 {
 			t.Errorf("%d", w.Code)
 		}

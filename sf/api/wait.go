@@ -17,8 +17,7 @@ import (
 // waitInstance waits for a condition of an instance. done says, for the text of
 // a time-out, what should have happened: "created", "deleted".
 func (q *request) waitInstance(id, done string, cond func(*spec.Instance) (bool, error)) (*spec.Instance, error) {
-	ctx, cancel := context.WithTimeout(q.ctx(), q.Timeout)
-	defer cancel()
+	ctx := q.patient()
 	i, err := q.cloud.WaitInstance(ctx, id, cond)
 	if err == nil || ctx.Err() == nil {
 		return i, err
@@ -32,8 +31,7 @@ func (q *request) waitInstance(id, done string, cond func(*spec.Instance) (bool,
 
 // waitNetwork is waitInstance for networks.
 func (q *request) waitNetwork(id, done string, cond func(*spec.Network) (bool, error)) (*spec.Network, error) {
-	ctx, cancel := context.WithTimeout(q.ctx(), q.Timeout)
-	defer cancel()
+	ctx := q.patient()
 	n, err := q.cloud.WaitNetwork(ctx, id, cond)
 	if err == nil || ctx.Err() == nil {
 		return n, err
@@ -103,7 +101,7 @@ func (q *request) sinceThen(ctx context.Context, err error) error {
 }
 
 // pageSize is how many records are read at a time for lists.
-const pageSize = 1000
+const pageSize = 500
 
 // instances returns every instance that the options ask for.
 func (q *request) instances(opts sf.ListOptions) ([]*spec.Instance, error) {

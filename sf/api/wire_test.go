@@ -189,6 +189,7 @@ var (
 	triggers = regexp.MustCompile(`,?\{[^{}]*(\{time\}[^{}]*|\{uuid-\d+\}[^{}]*)*"operation":"trigger"[^{}]*(\{time\}[^{}]*)*\}`) // they come when they come
 	ips      = regexp.MustCompile(`"(ipv4|floating|floating_gateway)":"([0-9.]+)"`)
 	versions = regexp.MustCompile(`"version":"\d+(\.\d+)+"`)
+	matches  = regexp.MustCompile(`version is \\"[0-9.]+\\"`)
 	vnis     = regexp.MustCompile(`"(vxid|vxlan_id)":[1-9][0-9]*`)
 	times    = regexp.MustCompile(`"(duration|deadline|state_updated|power_state_updated|created|timestamp|last|lastseen|used|since|requested|done|next)":("[^"]*"|[0-9.]+)`)
 )
@@ -201,6 +202,7 @@ func (c *conversation) mask(s string) string {
 	s = macs.ReplaceAllStringFunc(s, func(v string) string { return c.name("mac", v) })
 	s = jwts.ReplaceAllString(s, "{token}")
 	s = versions.ReplaceAllString(s, `"version":{version}`)
+	s = matches.ReplaceAllString(s, `version is {version}`)
 	s = vnis.ReplaceAllString(s, `"$1":{vni}`)
 	s = ips.ReplaceAllStringFunc(s, func(v string) string {
 		if m := ips.FindStringSubmatch(v); !strings.Contains(c.script, m[2]) {

@@ -1,0 +1,223 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// window is the part of a list that is asked for, in the query: ?limit=, ?after=
+// and ?fields=.
+type window struct {
+	limit  int    // records at most; 0 is all
+	after  string // the last one of the page before
+	fields []string
+}
+
+// mostLimit is the most records that can be asked for by number.
+const mostLimit = 100_000
+
+// window reads the query. known are the members that a record may have.
+func (q *request) window(known []string) (w window, err error) {
+	if q.http.URL.RawQuery == "" {
+		return w, nil
+	}
+	query := q.http.URL.Query()
+	w.after = query.Get("after")
+	if s := query.Get("limit"); s != "" {
+		if w.limit, err = strconv.Atoi(s); err != nil || w.limit < 1 || w.limit > mostLimit {
+			return w, invalid(fmt.Sprintf("limit should be a number from 1 to %d, not %q", mostLimit, s))
+		}
+	}
+	w.fields, err = fields(query, known)
+	return w, err
+}
+
+// fields reads ?fields=, members separated by commas.
+func fields(query url.Values, known []string) ([]string, error) {
+	s := query.Get("fields")
+	if s == "" {
+		return nil, nil
+	}
+	list := strings.Split(s, ",")
+	for _, f := range list {
+		if !slices.Contains(known, f) {
+			return nil, invalid(fmt.Sprintf("fields: there is no %q (known: %s)", f, strings.Join(known, ", ")))
+		}
+	}
+	return list, nil
+}
+
+// members are the names that the JSON of a T may have, in their order.
+func members[T any]() []string { return memberNames(reflect.TypeFor[T]()) }
+
+func memberNames(t reflect.Type) (names []string) {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			for _, n := range memberNames(f.Type) {
+				if !slices.Contains(names, n) {
+					names = append(names, n)
+				}
+			}
+		case name != "" && name != "-":
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// only leaves of a record's JSON what is asked for.
+func (w *window) only(record []byte) ([]byte, error) {
+	if w.fields == nil {
+		return record, nil
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(record, &all); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	for _, f := range w.fields {
+		v, ok := all[f]
+		if !ok {
+			continue
+		}
+		if out.Len() > 0 {
+			out.WriteByte(',')
+		}
+		fmt.Fprintf(&out, "%q:%s", f, v)
+	}
+	return append(append([]byte("{"), out.Bytes()...), '}'), nil
+}
+
+// more tells in a header where the next page is.
+func (q *request) more(w window, last string) {
+	query := q.http.URL.Query()
+	query.Set("limit", strconv.Itoa(w.limit))
+	query.Set("after", last)
+	q.w.Header().Set("Link", "<"+q.http.URL.EscapedPath()+"?"+query.Encode()+`>; rel="next"`)
+}
+
+// listed answers with the part of a short list that is asked for. id is what
+// ?after= says of a record.
+func listed[T any](q *request, all []T, id func(T) string) (any, error) {
+	w, err := q.window(members[T]())
+	if err != nil {
+		return nil, err
+	}
+	if w.after != "" {
+		i := slices.IndexFunc(all, func(v T) bool { return id(v) == w.after })
+		if i < 0 {
+			return nil, invalid(fmt.Sprintf("after: there is no %q in the list", w.after))
+		}
+		all = all[i+1:]
+	}
+	if w.limit > 0 && len(all) > w.limit {
+		all = all[:w.limit]
+		q.more(w, id(all[w.limit-1]))
+	}
+	if w.fields == nil {
+		if all == nil {
+			all = []T{}
+		}
+		return all, nil
+	}
+	records := make([][]byte, len(all))
+	for i, v := range all {
+		if records[i], err = encode(v); err == nil {
+			records[i], err = w.only(records[i])
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return joined(records), nil
+}
+
+// page reads some records of a long list, encoded, and says where the next ones
+// are; "" at the end.
+type page func(after string, limit int) (records [][]byte, next string, err error)
+
+// pages answers with a long list as it is read, so that neither the caller waits
+// for all of it nor the server holds all of it.
+func (q *request) pages(w window, read page) (any, error) {
+	sent := 0
+	after := w.after
+	for {
+		size := pageSize
+		if w.limit > 0 {
+			size = min(size, w.limit-sent)
+		}
+		records, next, err := read(after, size)
+		if err != nil {
+			return nil, err
+		}
+		for i := range records {
+			if records[i], err = w.only(records[i]); err != nil {
+				return nil, err
+			}
+		}
+		sent += len(records)
+		last := next == "" || sent == w.limit
+		if last && next != "" && !q.started {
+			q.more(w, next)
+		}
+		if last && !q.started {
+			return joined(records), nil
+		}
+		q.send(records, last)
+		if last {
+			return streamed(http.StatusOK), nil
+		}
+		if q.ctx().Err() != nil {
+			return nil, errGone
+		}
+		after = next
+	}
+}
+
+// send writes a piece of a list.
+func (q *request) send(records [][]byte, last bool) {
+	piece := joined(records)
+	piece = piece[1 : len(piece)-2] // without the brackets and the newline
+	switch {
+	case !q.started:
+		q.started = true
+		q.w.Header().Set("Content-Type", typeJSON)
+		q.w.WriteHeader(http.StatusOK)
+		q.w.Write([]byte("[")) // an error means that the caller has gone, as below
+	case len(records) > 0:
+		q.w.Write([]byte(","))
+	}
+	q.w.Write(piece)
+	if last {
+		q.w.Write([]byte("]\n"))
+	}
+}
+
+// joined makes a JSON list of encoded records.
+func joined(records [][]byte) raw {
+	size := len("[]\n") + len(records)
+	for _, r := range records {
+		size += len(r)
+	}
+	list := append(make(raw, 0, size), '[')
+	for n, r := range records {
+		if n > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, bytes.TrimSuffix(r, []byte("\n"))...)
+	}
+	return append(list, "]\n"...)
+}
