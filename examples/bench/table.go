@@ -86,6 +86,9 @@ func table(w io.Writer, figures []figure) error {
 	against("System/delete-instance", "delete a running instance", seedDelete, "< 100 ms")
 	against("System/create-network", "create a network, NAT and DHCP", seedNetworkCreate, "< 15 ms")
 	against("System/delete-network", "delete it", seedNetworkDelete, "< 60 ms")
+	if v, ok := value(figures, "Remotes1000", "ns/op"); ok {
+		row("1000 guests of other hosts made known, three entries each", ms(v), "", "", "< 50 ms")
+	}
 	rate := func(name, what string, seed float64, goal string) {
 		if v, ok := value(figures, name, "requests/s"); ok {
 			row(what, fmt.Sprintf("%.0f/s", v), fmt.Sprintf("%.0f/s the seed on two (*)", seed), times(v/seed), goal)

@@ -24,6 +24,7 @@ type apply struct {
 	room     *room     // of the network at work
 	underlay netfab.Underlay
 	want     netfab.Desired // normal; of an Apply
+	remotes  map[string]*remotes
 }
 
 // begin opens the host and resolves the underlay's MTU.
@@ -213,10 +214,8 @@ func (a *apply) step(s netfab.Step) error {
 		return a.addFloat(r, s.Floating)
 	case netfab.FloatDel:
 		return a.delFloat(r, s.Floating)
-	case netfab.RemoteAdd:
-		return r.addRemote(s.Remote)
-	case netfab.RemoteDel:
-		return r.delRemote(s.Remote)
+	case netfab.RemoteAdd, netfab.RemoteDel:
+		return a.setRemotes(r, s)
 	}
 	return fmt.Errorf("step %q is unknown", s.Op)
 }

@@ -335,12 +335,16 @@ func (v *view) remotes() {
 			addrs[n.MAC] = n.Addr
 		}
 	}
+	entries := map[rt.FDB]bool{}
+	for _, e := range v.fdb {
+		entries[e] = true
+	}
 	for _, e := range v.fdb {
 		if !e.Self || e.Link != vx.Index || e.MAC == ([6]byte{}) {
 			continue
 		}
 		remote := netfab.Remote{MAC: net.HardwareAddr(e.MAC[:]).String(), Addr: addrs[e.MAC], VTEP: e.Dst}
-		if !reached(v.fdb, [6]byte{}, e.Dst) || !slices.Contains(v.fdb, rt.FDB{Link: vx.Index, MAC: e.MAC}) {
+		if !entries[rt.FDB{Link: vx.Index, Self: true, Dst: e.Dst}] || !entries[rt.FDB{Link: vx.Index, MAC: e.MAC}] {
 			remote = netfab.Remote{MAC: remote.MAC}
 		}
 		v.network.Remote = append(v.network.Remote, remote)

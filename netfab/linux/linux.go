@@ -160,6 +160,7 @@ func (f *Fabric) Apply(ctx context.Context, want netfab.Desired) error {
 		return err
 	}
 	steps := netfab.Diff(want, have)
+	a.remotes = gatherRemotes(steps)
 	err = netfab.Run(ctx, steps, bad, a.step)
 	f.remember(want, err)
 	f.poke()

@@ -58,12 +58,10 @@ func (a *apply) setMesh(r *room, s netfab.Step) error {
 	if err := a.makeMesh(r, s); err != nil {
 		return err
 	}
-	for _, remote := range s.Want.Remote {
-		if err := r.addRemote(remote); err != nil {
-			return err
-		}
+	if len(s.Want.Remote) == 0 {
+		return nil
 	}
-	return nil
+	return r.addRemotes(s.Want.Remote)
 }
 
 // meshRight tells whether a device is the VXLAN of that network on that underlay.
@@ -71,10 +69,10 @@ func meshRight(l rt.Link, vni uint32, local netip.Addr) bool {
 	return l.VXLAN != nil && *l.VXLAN == rt.VXLAN{VNI: vni, Local: local, Port: vxlanPort}
 }
 
-// addRemote says where a guest of another host is, in four places: who has its
-// address, behind which port its MAC is, on which host, and that this host takes
+// addRemotes says where guests of other hosts are, in four places: who has an
+// address, behind which port a MAC is, on which host, and that this host takes
 // part in broadcasts.
-func (r *room) addRemote(remote netfab.Remote) error {
+func (r *room) addRemotes(remotes []netfab.Remote) error {
 	links, err := r.rt.Links()
 	if err != nil {
 		return err
@@ -84,22 +82,27 @@ func (r *room) addRemote(remote netfab.Remote) error {
 	if err != nil {
 		return err
 	}
-	m := [6]byte(mac(remote.MAC))
-	todo := []rt.Request{
-		rt.AddFDB(rt.FDB{Link: vx, MAC: m, Self: true, Dst: remote.VTEP}),
-		rt.AddFDB(rt.FDB{Link: vx, MAC: m}),
+	told := map[netip.Addr]bool{} // who is sent broadcasts
+	for _, e := range entries {
+		told[e.Dst] = told[e.Dst] || e.Self && e.MAC == [6]byte{}
 	}
-	if !reached(entries, [6]byte{}, remote.VTEP) {
-		todo = append(todo, rt.AddFDB(rt.FDB{Link: vx, Self: true, Dst: remote.VTEP}))
+	var todo []rt.Request
+	for _, remote := range remotes {
+		m := [6]byte(mac(remote.MAC))
+		todo = append(todo, rt.AddFDB(rt.FDB{Link: vx, MAC: m, Self: true, Dst: remote.VTEP}), rt.AddFDB(rt.FDB{Link: vx, MAC: m}))
+		if !told[remote.VTEP] {
+			told[remote.VTEP] = true
+			todo = append(todo, rt.AddFDB(rt.FDB{Link: vx, Self: true, Dst: remote.VTEP}))
+		}
+		if remote.Addr.IsValid() {
+			todo = append(todo, rt.AddNeighbour(rt.Neighbour{Link: bridge, Addr: remote.Addr, MAC: m}))
+		}
 	}
-	if remote.Addr.IsValid() {
-		todo = append(todo, rt.AddNeighbour(rt.Neighbour{Link: bridge, Addr: remote.Addr, MAC: m}))
-	}
-	return r.links("add remote "+remote.MAC, todo...)
+	return r.links(remotesText("add", remotes), todo...)
 }
 
-// delRemote forgets a guest of another host, whatever is known of it.
-func (r *room) delRemote(remote netfab.Remote) error {
+// delRemotes forgets guests of other hosts, whatever is known of them.
+func (r *room) delRemotes(remotes []netfab.Remote) error {
 	links, err := r.rt.Links()
 	if err != nil {
 		return err
@@ -112,34 +115,72 @@ func (r *room) delRemote(remote netfab.Remote) error {
 	if err != nil {
 		return err
 	}
-	m := [6]byte(mac(remote.MAC))
-	var todo []rt.Request
+	gone := map[[6]byte]bool{}
+	for _, remote := range remotes {
+		gone[[6]byte(mac(remote.MAC))] = true
+	}
 	others := map[netip.Addr]bool{}
 	for _, e := range entries {
-		if e.Self && e.MAC != m && e.MAC != ([6]byte{}) {
+		if e.Self && !gone[e.MAC] && e.MAC != ([6]byte{}) {
 			others[e.Dst] = true
 		}
 	}
+	var todo []rt.Request
 	for _, e := range entries {
 		lonely := e.Self && e.MAC == [6]byte{} && !others[e.Dst]
-		if e.Link == links[meshName].Index && (e.MAC == m || lonely) {
+		if e.Link == links[meshName].Index && (gone[e.MAC] || lonely) {
 			todo = append(todo, rt.DelFDB(e))
 		}
 	}
 	for _, n := range neighbours {
-		if n.MAC == m {
+		if gone[n.MAC] {
 			todo = append(todo, rt.DelNeighbour(n))
 		}
 	}
-	return r.links("delete remote "+remote.MAC, todo...)
+	return r.links(remotesText("delete", remotes), todo...)
 }
 
-// reached tells whether a VXLAN entry for that MAC leads to that host.
-func reached(entries []rt.FDB, mac [6]byte, vtep netip.Addr) bool {
-	for _, e := range entries {
-		if e.Self && e.MAC == mac && e.Dst == vtep {
-			return true
+func remotesText(verb string, remotes []netfab.Remote) string {
+	if len(remotes) == 1 {
+		return verb + " remote " + remotes[0].MAC
+	}
+	return fmt.Sprintf("%s %d remotes", verb, len(remotes))
+}
+
+// remotes is what becomes of a network's guests on other hosts in one Apply. All
+// that come are made by the first of their steps, and all that go by the first of
+// theirs: listing what the kernel has costs the same for one as for a thousand.
+type remotes struct {
+	add, del []netfab.Remote
+}
+
+// gatherRemotes sorts the steps of remotes by network.
+func gatherRemotes(steps []netfab.Step) map[string]*remotes {
+	all := map[string]*remotes{}
+	for _, s := range steps {
+		if s.Op != netfab.RemoteAdd && s.Op != netfab.RemoteDel {
+			continue
+		}
+		if all[s.Network] == nil {
+			all[s.Network] = &remotes{}
+		}
+		if of := all[s.Network]; s.Op == netfab.RemoteAdd {
+			of.add = append(of.add, s.Remote)
+		} else {
+			of.del = append(of.del, s.Remote)
 		}
 	}
-	return false
+	return all
+}
+
+// setRemotes executes a step of a remote, and those like it.
+func (a *apply) setRemotes(r *room, s netfab.Step) (err error) {
+	of := a.remotes[s.Network]
+	switch {
+	case s.Op == netfab.RemoteAdd && len(of.add) > 0:
+		err, of.add = r.addRemotes(of.add), nil
+	case s.Op == netfab.RemoteDel && len(of.del) > 0:
+		err, of.del = r.delRemotes(of.del), nil
+	}
+	return err
 }
