@@ -16,8 +16,14 @@ import (
 	"github.com/shakenfist/cloud/sf/client"
 )
 
-// deployKey is the name of the system namespace's key that the client file has.
-const deployKey = "deploy"
+// deployKey is the name of the system namespace's key that the client file has: each
+// machine of several has one of its own.
+func deployKey(c *config, cloud *sf.Cloud) string {
+	if node := cloud.Config().Node; c.shared() && node != nil {
+		return "deploy-" + node.Name
+	}
+	return "deploy"
+}
 
 // provideClientFile sees to it that the client file works: a file whose key is
 // good is kept, one that is gone is made with a new key. So root on this host,
@@ -56,7 +62,7 @@ func strange(ctx context.Context, cloud *sf.Cloud, c *config, have client.Config
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(system.Keys, func(k sf.Key) bool { return k.Name == deployKey }) {
+	if slices.ContainsFunc(system.Keys, func(k sf.Key) bool { return k.Name == deployKey(c, cloud) }) {
 		log.Warn("the client file is for another cloud and is left alone", "client_file", c.clientFile, "apiurl", have.URL)
 		return nil
 	}
@@ -68,8 +74,9 @@ func strange(ctx context.Context, cloud *sf.Cloud, c *config, have client.Config
 // there is no file, and the next start makes both anew.
 func newKey(ctx context.Context, cloud *sf.Cloud, c *config, url string, log *slog.Logger) error {
 	fresh := client.Config{Namespace: sf.System, Key: rand.Text() + rand.Text(), URL: url}
-	if err := cloud.SetKey(ctx, sf.System, deployKey, fresh.Key); err != nil {
-		return fmt.Errorf("set key %q of namespace %s: %w", deployKey, sf.System, err)
+	name := deployKey(c, cloud)
+	if err := cloud.SetKey(ctx, sf.System, name, fresh.Key); err != nil {
+		return fmt.Errorf("set key %q of namespace %s: %w", name, sf.System, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(c.clientFile), 0o755); err != nil {
 		return fmt.Errorf("client file: %w", err)
@@ -77,7 +84,7 @@ func newKey(ctx context.Context, cloud *sf.Cloud, c *config, url string, log *sl
 	if err := writeClientFile(c.clientFile, fresh); err != nil {
 		return err
 	}
-	log.Info("made a key for sf-client", "client_file", c.clientFile, "namespace", sf.System, "key_name", deployKey)
+	log.Info("made a key for sf-client", "client_file", c.clientFile, "namespace", sf.System, "key_name", name)
 	return nil
 }
 

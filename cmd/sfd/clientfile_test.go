@@ -50,7 +50,7 @@ func TestClientFile(t *testing.T) {
 	if err != nil || fresh.Key == first.Key || !works(fresh) || works(first) {
 		t.Errorf("a removed file comes with a new key, and the old one ends: %+v, %v", fresh, err)
 	}
-	if err := cloud.DeleteKey(ctx, sf.System, deployKey); err != nil {
+	if err := cloud.DeleteKey(ctx, sf.System, "deploy"); err != nil {
 		t.Fatal(err)
 	}
 	if renewed, err := provide(here); err != nil || renewed.Key == fresh.Key || !works(renewed) {
@@ -80,7 +80,7 @@ func TestForeignClientFile(t *testing.T) {
 	if _, err := cloud.Authenticate(ctx, sf.System, "theirs"); !errors.Is(err, sf.ErrUnauthorized) {
 		t.Errorf("their key works here: %v", err)
 	}
-	if err := cloud.SetKey(ctx, sf.System, deployKey, "ours"); err != nil {
+	if err := cloud.SetKey(ctx, sf.System, "deploy", "ours"); err != nil {
 		t.Fatal(err)
 	}
 	if err := provideClientFile(ctx, cloud.Cloud, c, here, discard); err != nil {

@@ -50,7 +50,8 @@ type lab struct {
 	*testing.T
 	machine, internet *os.File
 	dir               string
-	image             string // URL of the guest's image, on the machine's loopback
+	more              []string // options
+	image             string   // URL of the guest's image, on the machine's loopback
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -219,10 +220,10 @@ func dial(ctx context.Context, ns *os.File, address string) (conn net.Conn, err 
 
 // args are a daemon's options in the lab.
 func (l *lab) args() []string {
-	return []string{
+	return append([]string{
 		"--data-dir", filepath.Join(l.dir, "data"), "--client-file", filepath.Join(l.dir, "client.json"),
 		"--netns-dir", filepath.Join(l.dir, "netns"), "--accel", "tcg", "--uid-base", "400000", "--log-level", "debug",
-	}
+	}, l.more...)
 }
 
 // command is sfd with more options, not yet started.
