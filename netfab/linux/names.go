@@ -23,6 +23,9 @@ const (
 	linkGroup = 0x5f5f
 )
 
+// markPrefix is how every mark begins; the tag follows.
+const markPrefix = "shakenfist "
+
 // names makes and reads the names and marks of one owner.
 type names struct {
 	tag   string
@@ -50,7 +53,7 @@ func (n names) table() string                 { return "sf-" + n.short }
 func (n names) fenced() string                { return "sfv" + n.short } // how names of the segment's ports of ours begin
 func (n names) uplink(vni uint32) string      { return fmt.Sprintf("%s%06x", n.fenced(), vni) }
 func (n names) sharedMesh() string            { return n.fenced() + "mesh" }
-func (n names) mark() string                  { return "shakenfist " + n.tag }
+func (n names) mark() string                  { return markPrefix + n.tag }
 func (n names) sharedAlias() string           { return n.mark() + " shared outside" }
 func (n names) networkAlias(id string) string { return n.mark() + " network " + id }
 func (n names) uplinkAlias(id string) string  { return n.mark() + " router of " + id }

@@ -58,5 +58,8 @@ func (*Fabric) Listen(context.Context, string) (net.PacketConn, net.Listener, er
 	return nil, nil, errOS
 }
 
+// Inventory returns errors.ErrUnsupported.
+func (*Fabric) Inventory(context.Context) ([]netfab.Owned, error) { return nil, errOS }
+
 // Close returns nil.
 func (*Fabric) Close() error { return nil }
