@@ -32,6 +32,10 @@ type Config struct {
 	// MaxBody is the most bytes a request's body may have; 0 is 4 MiB.
 	MaxBody int64
 
+	// Stopping is done when the server is about to stop: event streams and GETs that
+	// wait for a change end then, so that nobody waits for them. Nil never is.
+	Stopping context.Context
+
 	// Now tells the time; nil is time.Now.
 	Now func() time.Time
 	// Sleep waits for d or until ctx is done, and returns ctx's error then; nil
@@ -58,6 +62,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = 4 << 20
+	}
+	if c.Stopping == nil {
+		c.Stopping = context.Background()
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -96,8 +103,10 @@ type server struct {
 	mux      *http.ServeMux
 	tokens   *tokens
 	throttle *throttle
-	logins   *gate                  // by address
-	bodies   *gate                  // large ones
+	logins   *gate // by address
+	bodies   *gate // large ones
+	stopping context.Context
+	owners   *memory[string]        // namespaces of objects, by kind and ID
 	encoded  *memory[encodedRecord] // instances as JSON, by UUID
 }
 
@@ -111,6 +120,7 @@ func newServer(c cloud, cfg Config) *server {
 	s.tokens = newTokens(s.Config)
 	s.throttle = newThrottle(s.Config.Now)
 	s.logins, s.bodies = newGate(loginsEach), newGate(largeBodies)
+	s.stopping, s.owners = s.Stopping, newMemory[string](4096)
 	s.encoded = newMemory[encodedRecord](8192)
 	return s
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"iter"
 	"net/netip"
 
 	"github.com/shakenfist/cloud/sf"
@@ -21,6 +22,7 @@ type cloud interface {
 
 	Metadata(ctx context.Context, kind spec.Kind, id string) (spec.Metadata, error)
 	ChangeMetadata(ctx context.Context, kind spec.Kind, id string, change func(spec.Metadata) error) error
+	FollowEvents(ctx context.Context, opt sf.FollowOptions) iter.Seq2[*sf.EventBatch, error]
 	Events(ctx context.Context, kind spec.Kind, id string) ([]*spec.Event, error)
 
 	CreateNetwork(ctx context.Context, namespace string, s spec.NetworkSpec) (*spec.Network, error)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -198,6 +199,18 @@ func (f *fakeCloud) Events(ctx context.Context, kind spec.Kind, id string) ([]*s
 		{Time: f.now, Kind: kind, Object: id, Node: "node1", Operation: "schedule", Phase: "finish", Duration: 170 * time.Millisecond},
 		{Time: f.now, Kind: kind, Object: id, Node: "node1", Operation: "trigger", Message: "login prompt", Count: 2, Last: f.now.Add(time.Second)},
 	}, err
+}
+
+func (f *fakeCloud) FollowEvents(ctx context.Context, opt sf.FollowOptions) iter.Seq2[*sf.EventBatch, error] {
+	return func(yield func(*sf.EventBatch, error) bool) {
+		err := f.enter("FollowEvents")
+		f.mu.Unlock()
+		if err == nil {
+			<-ctx.Done()
+			err = ctx.Err()
+		}
+		yield(nil, err)
+	}
 }
 
 func (f *fakeCloud) CreateNetwork(ctx context.Context, namespace string, s spec.NetworkSpec) (*spec.Network, error) {

@@ -51,6 +51,7 @@ func routes() []route {
 	)
 	return []route{
 		{get, "/{$}", anyone, "", (*request).root},
+		{get, "/events", caller, "", (*request).follow},
 		{get, "/healthz", anyone, "", (*request).healthz},
 		{post, "/auth", anyone, "namespace key", (*request).auth},
 

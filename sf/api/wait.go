@@ -85,8 +85,9 @@ func (q *request) changes(version string) (ctx context.Context, cancel context.C
 	if known = q.http.URL.Query().Get("version"); known != version {
 		return nil, func() {}, "", nil
 	}
-	ctx, cancel = context.WithTimeout(q.ctx(), d)
-	return ctx, cancel, known, nil
+	ctx, end := context.WithTimeout(q.ctx(), d)
+	stop := context.AfterFunc(q.stopping, end)
+	return ctx, func() { stop(); end() }, known, nil
 }
 
 // sinceThen is the error of such a wait. That nothing has changed is none.
