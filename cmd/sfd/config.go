@@ -69,7 +69,7 @@ func defaults() *config {
 	return &config{
 		dataDir: "/srv/shakenfist", clientFile: client.SystemFile,
 		apiAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort: 13000,
-		peerPort: 13002, nodeTimeout: 15 * time.Second, netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
+		etcd: etcdOptions{retention: time.Hour}, peerPort: 13002, nodeTimeout: 15 * time.Second, netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
 		rawAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
 		minFreeDisk: 10, cleanerDelay: time.Hour, qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
 		logLevel: slog.LevelInfo, logFormat: "text",

@@ -49,12 +49,19 @@ func readIdentity(c *config) (identity, error) {
 	if err != nil {
 		return known, err
 	}
-	if err := json.Unmarshal(data, &known); err != nil || known.Cloud == "" || known.Node == "" {
-		return known, fmt.Errorf("%s is damaged: restore it from a backup of the data directory", path)
+	if known, err = parseIdentity(c, data); err != nil {
+		return known, err
 	}
 	if _, err := os.Stat(c.path(storeName)); !c.shared() && errors.Is(err, fs.ErrNotExist) {
 		return known, fmt.Errorf("the records %s are missing, but this host's machines belong to cloud %s: restore that file from a backup, "+
 			"or remove %s to begin a new cloud, which will not know those machines", c.path(storeName), known.Cloud, path)
+	}
+	return known, nil
+}
+
+func parseIdentity(c *config, data []byte) (known identity, err error) {
+	if err := json.Unmarshal(data, &known); err != nil || known.Cloud == "" || known.Node == "" {
+		return known, fmt.Errorf("%s is damaged: restore it from a backup of the data directory", c.path(identityName))
 	}
 	return known, nil
 }

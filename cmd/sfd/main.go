@@ -38,6 +38,14 @@ func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 	if len(args) > 0 && args[0] == guardCommand {
 		act, args = stand, args[1:]
 	}
+	byFile, args, err := fileCommand(args)
+	if err != nil {
+		fmt.Fprintln(stderr, "sfd:", err)
+		return 2
+	}
+	if byFile != nil {
+		act = byFile
+	}
 	c, err := parse(args, environ)
 	switch {
 	case err != nil:

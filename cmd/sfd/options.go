@@ -103,6 +103,8 @@ needs no configuration, and root. With --etcd-endpoints and --node-ip it runs on
 machine of several.
 
 Usage: sfd [options]
+       sfd backup FILE [options]     writes all records to a new file, sfd running or not
+       sfd restore FILE [options]    puts them into an empty data directory or etcd
 
 Options, the same in the environment, and their defaults:
 

@@ -25,6 +25,17 @@ var options = []option{
 	{"etcd-endpoints", "ETCD_ENDPOINTS", "URL[,URL]", "none: the records are in DIR",
 		"members of an etcd cluster that has the records, for a cloud of several machines; needs --node-ip",
 		func(c *config, v string) (err error) { c.etcd.endpoints, err = etcdEndpoints(v); return }},
+	{"", "ETCD_HOST", "", "",
+		"the same as SHAKENFIST_ETCD_ENDPOINTS=http://HOST:2379, where that is not set",
+		etcdHost},
+	{"etcd-retention", "ETCD_RETENTION", "SECONDS", "3600",
+		"how much of etcd's history is kept at least, at most twice that; 90m is accepted too, 0 leaves compaction to others",
+		func(c *config, v string) (err error) {
+			if c.etcd.retention = 0; v != "0" {
+				c.etcd.retention, err = seconds(v)
+			}
+			return err
+		}},
 	{"etcd-prefix", "ETCD_PREFIX", "PREFIX", "",
 		"put before all keys in etcd, where it is not this cloud's alone",
 		text(func(c *config) *string { return &c.etcd.prefix }, present)},

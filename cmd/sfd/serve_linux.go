@@ -43,6 +43,11 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cloud.Close()) }()
+	stopKeeping, err := keepStore(c, h.store, cloud.ID(), log)
+	if err != nil {
+		return err
+	}
+	defer stopKeeping()
 	secret, err := tokenSecret(ctx, c, cloud)
 	if err != nil {
 		return err

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/shakenfist/cloud/store"
+	"github.com/shakenfist/cloud/store/archive"
 	"github.com/shakenfist/cloud/store/bolt"
 	"github.com/shakenfist/cloud/store/etcd"
 )
@@ -22,13 +25,26 @@ type etcdOptions struct {
 	ca, cert, key string // files
 	user          string
 	passwordFile  string
+	retention     time.Duration // of history; 0 leaves it to others
 }
 
 // shared reports whether other machines may use the same records.
 func (c *config) shared() bool { return len(c.etcd.endpoints) > 0 }
 
-// openStore opens the records.
+// openStore opens the records, and refuses those that are not all there.
 func openStore(ctx context.Context, c *config, log *slog.Logger) (store.Store, error) {
+	s, err := openAnyStore(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := archive.Check(ctx, s); err != nil {
+		return nil, errors.Join(fmt.Errorf("records: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// openAnyStore opens the records, whatever they are.
+func openAnyStore(ctx context.Context, c *config, log *slog.Logger) (store.Store, error) {
 	if !c.shared() {
 		s, err := bolt.Open(c.path(storeName), bolt.Config{})
 		if err != nil {
@@ -90,6 +106,18 @@ func (o etcdOptions) check() error {
 		return errors.New("--etcd-cert and --etcd-key belong together")
 	case (o.user == "") != (o.passwordFile == ""):
 		return errors.New("--etcd-user and --etcd-password-file belong together")
+	}
+	return nil
+}
+
+// etcdHost reads the name or address of a host, as later releases of the original
+// call it: it is the endpoint, unless endpoints are named.
+func etcdHost(c *config, v string) error {
+	if strings.ContainsAny(v, "/ ,") {
+		return errors.New("want the name or address of a host, such as 10.0.0.1")
+	}
+	if c.etcd.endpoints == nil {
+		c.etcd.endpoints = []string{"http://" + net.JoinHostPort(strings.Trim(v, "[]"), "2379")}
 	}
 	return nil
 }

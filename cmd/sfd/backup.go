@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/store"
+	"github.com/shakenfist/cloud/store/archive"
+)
+
+// Commands that take a file and then options.
+const (
+	backupCommand  = "backup"
+	restoreCommand = "restore"
+)
+
+type action = func(context.Context, *config, *slog.Logger) error
+
+// fileCommand is the command that args begin with, and what is left of them. Nil
+// when they begin with none; an error when its file is missing.
+func fileCommand(args []string) (act action, rest []string, err error) {
+	if len(args) == 0 || args[0] != backupCommand && args[0] != restoreCommand {
+		return nil, args, nil
+	}
+	if len(args) < 2 || args[1] == "" || args[1][0] == '-' {
+		return nil, nil, fmt.Errorf("%s needs a file: sfd %s FILE [options]", args[0], args[0])
+	}
+	path := args[1]
+	if args[0] == backupCommand {
+		return func(ctx context.Context, c *config, log *slog.Logger) error { return backup(ctx, c, path, log) }, args[2:], nil
+	}
+	return func(ctx context.Context, c *config, log *slog.Logger) error { return restore(ctx, c, path, log) }, args[2:], nil
+}
+
+// backup writes an archive of the cloud's records to a new file, which is
+// there only once it is whole.
+func backup(ctx context.Context, c *config, path string, log *slog.Logger) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("backup: %s exists already: name a new file", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600: keys are in it
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := copyRecords(ctx, c, f); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	h, records, err := archive.Verify(f)
+	if err != nil {
+		return fmt.Errorf("backup: what was written is not whole: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	log.Info("backed up", "file", path, "cloud", h.Cloud, "records", records, "revision", h.Revision)
+	return syncDir(filepath.Dir(path))
+}
+
+// copyRecords writes an archive: of etcd by itself, of the data directory by the sfd that
+// runs there, else by itself too.
+func copyRecords(ctx context.Context, c *config, w io.Writer) error {
+	if c.shared() {
+		return archiveStore(ctx, c, w)
+	}
+	if _, err := os.Stat(c.path(storeName)); err != nil {
+		return fmt.Errorf("no cloud's records are in %s: %w", c.dataDir, err)
+	}
+	running, err := askDaemon(ctx, c, w)
+	if running || err != nil {
+		return err
+	}
+	lock, err := lockDir(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return archiveStore(ctx, c, w)
+}
+
+// archiveStore opens the store and writes its archive.
+func archiveStore(ctx context.Context, c *config, w io.Writer) error {
+	s, err := openStore(ctx, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	l, err := s.List(ctx, "", store.Page{Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(l.Records) == 0 {
+		return errors.New("there is no cloud: the store is empty")
+	}
+	cloud, err := sf.Open(ctx, sf.Config{Store: s})
+	if err != nil {
+		return err
+	}
+	defer cloud.Close()
+	_, err = archive.Write(ctx, w, s, archive.Header{Cloud: cloud.ID(), Made: time.Now().UTC()})
+	return err
+}
+
+// restore puts an archive into the store that the options name, which must be empty.
+func restore(ctx context.Context, c *config, path string, log *slog.Logger) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	defer f.Close()
+	h, _, err := archive.Verify(f) // before anything is made
+	if err != nil {
+		return fmt.Errorf("restore: %s: %w", path, err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	lock, err := lockDir(ctx, c)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	defer lock.Close()
+	if err := suits(c, h.Cloud); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	s, err := openAnyStore(ctx, c, log)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	defer s.Close()
+	_, records, err := archive.Restore(ctx, s, f)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	log.Info("restored", "file", path, "cloud", h.Cloud, "records", records)
+	return nil
+}
+
+// suits refuses the records of another cloud than the one that this host's machines are of.
+func suits(c *config, cloud string) error {
+	data, err := os.ReadFile(c.path(identityName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	known, err := parseIdentity(c, data)
+	if err != nil {
+		return err
+	}
+	if known.Cloud != cloud {
+		return fmt.Errorf("the archive is of cloud %s, but this host's machines belong to cloud %s (%s)", cloud, known.Cloud, c.path(identityName))
+	}
+	return nil
+}
