@@ -64,7 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 		CPUOvercommit: cfg.Node.CPUOvercommit, MemoryOvercommit: cfg.Node.MemoryOvercommit,
 		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances, MinFreeDisk: cfg.Node.MinFreeDisk,
 		Workers: cfg.Node.Workers, Transfers: cfg.Node.Transfers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,
-		DNS: cfg.DNS, Zone: cfg.Zone, DiskBus: cfg.DiskBus, Keep: cfg.DeletedFor,
+		DNS: cfg.DNS, Names: !cfg.NoNames, Rand: chance{c}, Zone: cfg.Zone, DiskBus: cfg.DiskBus, Keep: cfg.DeletedFor,
 		Guard: cfg.Node.Guard, SelfFence: cfg.Node.SelfFence, MTU: cfg.Node.MTU, Peers: cfg.Node.Peers,
 		Endpoint: cfg.Node.Endpoint, EndpointKey: cfg.Node.EndpointKey,
 		Raw: cfg.Node.RawPorts, Intn: c.intn,
@@ -165,6 +165,14 @@ func (c *Cloud) random(p []byte) {
 	if _, err := io.ReadFull(c.cfg.Rand, p); err != nil {
 		panic("sf: the random source failed: " + err.Error()) // nothing safe can be done without
 	}
+}
+
+// chance is random as a Reader.
+type chance struct{ c *Cloud }
+
+func (r chance) Read(p []byte) (int, error) {
+	r.c.random(p)
+	return len(p), nil
 }
 
 // intn returns a number from 0 to n-1.

@@ -28,8 +28,12 @@ type Config struct {
 	// cloud's, which is 192.168.20.0/24 at first. It can change only while no address
 	// of it is in use.
 	FloatingNetwork netip.Prefix
-	// DNS is the resolver that guests are told; nil is 8.8.8.8.
+	// DNS are the resolvers that guests' questions go to; nil is 8.8.8.8.
 	DNS []netip.Addr
+	// NoNames has guests ask DNS by themselves. Else, where the fabric can, each
+	// network's router address answers the names of the network's instances, on the
+	// guest's own host, and asks DNS for the rest.
+	NoNames bool
 	// Zone is the availability zone and the DHCP domain; empty is "shaken".
 	Zone string
 	// DiskBus is the bus of disks that do not ask for one; empty is "virtio".

@@ -39,6 +39,7 @@ type config struct {
 
 	floating netip.Prefix // not valid: as recorded
 	dns      []netip.Addr
+	noNames  bool
 	zone     string
 	diskBus  string
 

@@ -81,8 +81,12 @@ var options = []option{
 		"IPv4 block of the outside addresses of networks",
 		func(c *config, v string) (err error) { c.floating, err = block(v); return }},
 	{"dns-server", "DNS_SERVER", "ADDRESS[,ADDRESS]", "8.8.8.8",
-		"resolvers that instances are told",
+		"resolvers that instances' questions go to",
 		func(c *config, v string) (err error) { c.dns, err = addresses(v); return }},
+	{"no-names", "NO_NAMES", "", "",
+		"have instances ask these resolvers by themselves; else each network's router address answers the names of the " +
+			"network's instances, and asks for the rest",
+		func(c *config, v string) (err error) { c.noNames, err = boolean(v); return }},
 	{"zone", "ZONE", "NAME", "shaken",
 		"availability zone, and the domain of instances' names",
 		text(func(c *config) *string { return &c.zone }, label)},

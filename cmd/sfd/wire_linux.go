@@ -156,7 +156,7 @@ func (h *host) introduce(ctx context.Context, c *config, log *slog.Logger) error
 // cloudConfig is the cloud over the host's store, without its node.
 func cloudConfig(c *config, h *host, log *slog.Logger) sf.Config {
 	return sf.Config{
-		Store: h.store, FloatingNetwork: c.floating, DNS: c.dns, Zone: c.zone,
+		Store: h.store, FloatingNetwork: c.floating, DNS: c.dns, NoNames: c.noNames, Zone: c.zone,
 		DiskBus: c.diskBus, DeletedFor: c.cleanerDelay, Logger: log,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -50,11 +51,13 @@ type Config struct {
 	Peers      Peers         // nil: they cannot be asked
 
 	Endpoint, EndpointKey string
-	Version    string
-	DNS        []netip.Addr
-	Zone       string
-	DiskBus    string
-	Keep       time.Duration // deleted records stay readable for so long
+	Version               string
+	DNS                   []netip.Addr
+	Names                 bool      // guests' names are answered at their router's address
+	Rand                  io.Reader // chance, for what others must not guess
+	Zone                  string
+	DiskBus               string
+	Keep                  time.Duration // deleted records stay readable for so long
 
 	Raw  *RawPorts       // nil for none
 	Intn func(n int) int // chance
@@ -152,6 +155,9 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	a.cancel = cancel
 	for i, m := range a.mirrors() {
 		a.spawn("store/"+m.prefix, func() { a.keepUp(loops, m, watches[i]) })
+	}
+	if w, ok := netfab.As[netfab.Watcher](cfg.Fabric); ok {
+		a.spawn("fabric", func() { a.watchFabric(loops, w) })
 	}
 	a.spawn("hypervisor", func() { a.pumpHypervisor(loops, events) })
 	for i := range cfg.Workers {
@@ -253,6 +259,26 @@ func (a *Agent) pumpHypervisor(ctx context.Context, events driver.EventStream) {
 			failures = 0
 			a.queue.Add(keyInstance + e.ID)
 		}
+	}
+}
+
+// watchFabric has the fabric repaired when others change it.
+func (a *Agent) watchFabric(ctx context.Context, w netfab.Watcher) {
+	for failures := 0; ctx.Err() == nil; {
+		err := w.Changed(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			failures = 0
+		default:
+			failures++
+			a.Logger.Warn("changes of this host's networks may have been missed; the resync makes up for it", "node", a.Name, "error", err)
+			if a.Clock.Wait(ctx, reconcile.Backoff(failures), nil) != nil {
+				return
+			}
+		}
+		a.queue.Add(keyFabric)
 	}
 }
 

@@ -98,6 +98,9 @@ func (a *Agent) configDrive(ctx context.Context, i *spec.Instance) ([]byte, erro
 		}
 		c.UserData = data
 	}
+	if len(cards) > 0 && a.servesNames() {
+		c.DNS = a.resolvers(&cards[0].net)
+	}
 	for _, card := range cards {
 		c.Interfaces = append(c.Interfaces, configdrive.Interface{
 			UUID: card.nic.UUID, Network: card.net.UUID, MAC: card.nic.MAC,

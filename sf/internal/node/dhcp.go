@@ -92,9 +92,7 @@ func (a *Agent) leases(n spec.Network, d netfab.Network, nics []spec.Interface) 
 		Prefix: d.Prefix, Router: d.Router.Addr, RouterMAC: router, Isolated: !n.NAT,
 		Domain: a.Zone, MTU: d.MTU,
 	}
-	if n.NAT {
-		network.DNS = a.DNS
-	}
+	network.DNS = a.resolvers(&n)
 	leases := make([]dhcpd.Lease, 0, len(nics))
 	for _, nic := range nics {
 		mac, err := net.ParseMAC(nic.MAC)

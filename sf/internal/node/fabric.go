@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shakenfist/cloud/dhcpd/dns"
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/reconcile"
@@ -27,12 +28,13 @@ type fabricState struct {
 	failures map[string]int    // of a network in a row
 	applied  bool              // at least once
 	dhcp     map[string]*dhcpServer
+	names    map[string]*nameServer
 }
 
 func (f *fabricState) init() {
 	f.ports, f.networks = map[string]string{}, map[string]bool{}
 	f.failed, f.failures = map[string]error{}, map[string]int{}
-	f.dhcp = map[string]*dhcpServer{}
+	f.dhcp, f.names = map[string]*dhcpServer{}, map[string]*nameServer{}
 }
 
 // has reports whether the fabric has all, and whether it has none, of some ports.
@@ -85,6 +87,9 @@ func (a *Agent) reconcileFabric(ctx context.Context) (time.Duration, error) {
 	}
 	for id, e := range a.serveDHCP(ctx, want, failed) {
 		failed[id] = e
+	}
+	for id, e := range a.serveNames(ctx, want, failed) {
+		failed[id] = errors.Join(failed[id], e)
 	}
 	a.applied(want, failed)
 	if len(failed) > 0 {
@@ -161,6 +166,7 @@ type wantedFabric struct {
 	desired  netfab.Desired
 	networks map[string]spec.Network     // wanted, by UUID
 	nics     map[string][]spec.Interface // attached, by network
+	names    map[string][]dns.Host       // of all guests, by network
 	instance map[string]string           // by interface
 	leaving  []string                    // networks to be gone
 	detached []string                    // instances whose ports are to be gone
@@ -175,7 +181,7 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 	defer a.mu.Unlock()
 	w := &wantedFabric{
 		networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{},
-		instance: map[string]string{},
+		names: map[string][]dns.Host{}, instance: map[string]string{},
 	}
 	w.desired.Outside = netfab.Outside{Prefix: a.view.outside, Uplink: a.Uplink, Fenced: a.mesh()}
 	if a.Address.IsValid() {
@@ -211,7 +217,7 @@ func (a *Agent) hasPart(n *networkView) bool {
 func (a *Agent) want(w *wantedFabric, n *networkView) error {
 	d := netfab.Network{
 		ID: n.UUID, VNI: n.VNI, Prefix: n.Prefix(), MTU: n.MTU(),
-		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC},
+		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC}, DNS: a.servesNames(),
 	}
 	if n.NAT && n.router.Node == a.Name {
 		d.Gateway = &netfab.Gateway{Addr: n.Gateway, NAT: true}
@@ -225,6 +231,7 @@ func (a *Agent) want(w *wantedFabric, n *networkView) error {
 		if err != nil {
 			return err
 		}
+		w.names[n.UUID] = append(w.names[n.UUID], dns.Host{Name: nic.Hostname, Addr: nic.Address})
 		if d.Gateway != nil && nic.Floating.IsValid() {
 			d.Gateway.Floating = append(d.Gateway.Floating, netfab.Floating{Outside: nic.Floating, Inside: nic.Address})
 		}
