@@ -30,8 +30,9 @@ func As[T any](f Fabric) (T, bool) {
 type Keeper interface {
 	// Keep lets the fenced routers of this host work for d from the moment of the
 	// call, whatever was said before; d of zero or less stops them at once. What
-	// Apply builds later, it keeps for what is left. It waits for no Apply at work,
-	// and is nil where nothing is fenced.
+	// Apply builds later, it keeps for what is left: call it before the Apply that
+	// makes routers, whose announcements are lost while they are not kept. It waits
+	// for no Apply at work, and is nil where nothing is fenced.
 	//
 	// A router that is not kept neither forwards nor answers outside, not even for
 	// connections that exist. Inside it goes on: guests on its own host would reach

@@ -220,6 +220,8 @@ type known struct {
 	damage   []string
 	ns       uint64 // inode of the namespace
 	since    time.Time
+	number   int32 // of the namespace in the host's, where numbered
+	numbered bool
 }
 
 type knownOutside struct {

@@ -188,17 +188,21 @@ func (f *Fabric) number() error {
 	}
 	defer conn.Close()
 	numbers := map[int32]uint32{}
-	for _, k := range f.known {
-		ns, err := netns.Open(f.path(k.network.VNI))
-		if err != nil {
-			continue // somebody removed it: the directory tells
+	for id, k := range f.known {
+		if !k.numbered { // since it was last made or looked at
+			ns, err := netns.Open(f.path(k.network.VNI))
+			if err != nil {
+				continue // somebody removed it: the directory tells
+			}
+			k.number, err = conn.Number(ns.Fd())
+			ns.Close()
+			if err != nil {
+				return err
+			}
+			k.numbered = true
+			f.known[id] = k
 		}
-		id, err := conn.Number(ns.Fd())
-		ns.Close()
-		if err != nil {
-			return err
-		}
-		numbers[id] = k.network.VNI
+		numbers[k.number] = k.network.VNI
 	}
 	f.watch.numbers = numbers
 	return nil
