@@ -118,6 +118,9 @@ type Status struct {
 	// Boot counts the starts of this machine, so that two looks at a Running
 	// machine tell whether it was restarted in between.
 	Boot int64
+	// Resets counts restarts of the guest that were no start: its own, and those by
+	// Reset. One that happens while no driver is there is not counted.
+	Resets int64
 }
 
 // StopMode says how to stop.

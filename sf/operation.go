@@ -14,7 +14,7 @@ import (
 
 // How long operations may take in all, waiting for their turn included.
 const (
-	rebootDeadline   = 2 * time.Minute
+	rebootDeadline   = 5 * time.Minute
 	snapshotDeadline = 6 * time.Hour
 )
 

@@ -2,6 +2,7 @@ package sf_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/fake"
 	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/internal/reconcile"
 	"github.com/shakenfist/cloud/sf/sftest"
 	"github.com/shakenfist/cloud/sf/spec"
 )
@@ -41,6 +44,37 @@ func TestReboot(t *testing.T) {
 	if _, err := c.Reboot(ctx, i.UUID, true); !errors.Is(err, sf.ErrConflict) || !strings.Contains(err.Error(), "only one that is on can be rebooted") {
 		t.Errorf("rebooting one that is off: %v", err)
 	}
+}
+
+// A reboot that the guest ignores fails at its deadline, and says so.
+func TestRebootIgnored(t *testing.T) {
+	deaf := fake.Config{Now: time.Now, Guest: func(driver.Spec) fake.Guest { return fake.Guest{IgnoresPower: true} }}
+	c := sftest.NewWith(t, deaf, func(cfg *sf.Config) { cfg.Clock = &hurried{time.Now()} })
+	ctx := sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	op, err := c.Reboot(ctx, i.UUID, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitOperation(ctx, op); !errors.Is(err, sf.ErrFailed) || !strings.Contains(err.Error(), "power button") {
+		t.Error(err)
+	}
+}
+
+// hurried is a clock on which a minute takes a tenth of a second.
+type hurried struct {
+	begin time.Time
+}
+
+const haste = 600
+
+func (h *hurried) Now() time.Time { return h.begin.Add(haste * time.Since(h.begin)) }
+
+func (h *hurried) Wait(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
+	if d > 0 {
+		d /= haste
+	}
+	return reconcile.RealClock{}.Wait(ctx, d, wake)
 }
 
 // Ended operations are forgotten beyond the last few.

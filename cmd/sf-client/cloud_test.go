@@ -172,6 +172,8 @@ func TestLoginIsOfThisStart(t *testing.T) {
 		{"of an earlier start", at(100), spec.PowerOff, "1601091010", "", false},
 		{"repeated in this one", at(100), spec.PowerOff, "1601091010", `, "count": 2, "last": 1601091110`, true},
 		{"before a pause", at(100), spec.PowerPaused, "1601091010", "", true},
+		{"before the guest restarted", at(0), spec.PowerInitial, "1601091010", `}, {"timestamp": 1601091020, "operation": "restarted"`, false},
+		{"after the guest restarted", at(0), spec.PowerInitial, "1601091030", `}, {"timestamp": 1601091020, "operation": "restarted"`, true},
 	} {
 		h := httptest.NewServer(&server{replies: map[string]string{
 			"POST /auth":              `{"access_token": "t"}`,

@@ -16,7 +16,7 @@ func (a *app) wait() *cobra.Command {
 		Short: "Wait until an instance is created, runs, asks for a login, or is gone",
 		Long: `Wait until an instance is created, runs, asks for a login, or is gone.
 
-A login prompt is one on the serial console since the instance was last started.
+A login prompt is one on the serial console since the guest last booted.
 The exit status is 1 where it can't come to that any more, or the time is over.`,
 		Example: "  sf-client instance wait vm1 --for login --timeout 5m",
 		Args:    exactly("INSTANCE"),
@@ -114,10 +114,22 @@ func loggedIn(ctx context.Context, c *client.Client) func(*spec.Instance) (bool,
 			return false, err
 		}
 		for _, e := range events {
+			if e.Operation == spec.EventRestarted {
+				start = later(start, later(e.Time, e.Last))
+			}
+		}
+		for _, e := range events {
 			if e.Operation == "trigger" && e.Message == "login prompt" && (e.Time.After(start) || e.Last.After(start)) {
 				return true, nil
 			}
 		}
 		return false, nil
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

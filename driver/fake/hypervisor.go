@@ -165,7 +165,7 @@ func (v *Hypervisor) Reset(ctx context.Context, id string) error {
 		if !m.status.State.On() {
 			return wrongState(m, "reset")
 		}
-		m.banner()
+		m.reset()
 		return nil
 	})
 }

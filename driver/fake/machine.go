@@ -43,9 +43,15 @@ func (m *machine) do(what string) {
 	case "crash":
 		m.end(driver.Crashed, "guest crashed")
 	case "reset":
-		m.host.publish(driver.Event{ID: m.spec.ID, State: m.status.State, Reason: "guest restarted"})
-		m.banner()
+		m.reset()
 	}
+}
+
+// reset is a new boot of the guest in the machine that runs.
+func (m *machine) reset() {
+	m.status.Resets++
+	m.host.publish(driver.Event{ID: m.spec.ID, State: m.status.State, Reason: "guest restarted"})
+	m.banner()
 }
 
 func (m *machine) banner() {

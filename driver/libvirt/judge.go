@@ -12,6 +12,7 @@ type note struct {
 	Since  time.Time    `json:"since"`
 	Reason string       `json:"reason,omitempty"`
 	Boot   int64        `json:"boot"`
+	Resets int64        `json:"resets,omitempty"`
 	// Starting is set from before a start until its virtual CPUs run.
 	Starting bool `json:"starting,omitempty"`
 	// BootID is the host's boot in which the machine was last started.

@@ -79,7 +79,7 @@ func (m *machine) launch(ctx context.Context, text string, taps *taps) error {
 	}
 	return m.update(func(n note) note {
 		m.busy = false
-		return note{State: driver.Running, Since: m.h.cfg.Now(), Boot: n.Boot + 1, BootID: m.h.boot}
+		return note{State: driver.Running, Since: m.h.cfg.Now(), Boot: n.Boot + 1, Resets: n.Resets, BootID: m.h.boot}
 	})
 }
 

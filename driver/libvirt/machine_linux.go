@@ -32,6 +32,7 @@ type machine struct {
 	file  entry
 	filed bool // file is on disk
 	busy  bool // an operation is starting it
+	told  bool // the next event of a reset will be of one that Reset counts
 	seen  seen // by the last look
 }
 
@@ -199,7 +200,7 @@ func (m *machine) conclude(s seen) (driver.Status, error) {
 // status is the machine for people.
 func (m *machine) status(s seen) driver.Status {
 	n := m.note()
-	st := driver.Status{ID: m.id, State: n.State, Since: n.Since, Reason: n.Reason, Boot: n.Boot}
+	st := driver.Status{ID: m.id, State: n.State, Since: n.Since, Reason: n.Reason, Boot: n.Boot, Resets: n.Resets}
 	if s.active() && n.State.On() {
 		st.PID = m.findPID()
 	}
@@ -237,8 +238,11 @@ func (m *machine) update(edit func(note) note) error {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)
 	}
-	if moved {
+	switch {
+	case moved:
 		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: after.Reason})
+	case after.Resets != before.Resets:
+		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: "the guest restarted"})
 	}
 	return err
 }

@@ -58,7 +58,31 @@ func (m *machine) unstall(ctx context.Context) error {
 // Reset implements driver.Resetter.
 func (h *Hypervisor) Reset(ctx context.Context, id string) error {
 	return h.withOn(ctx, id, "reset", func(ctx context.Context, m *machine) error {
-		return m.thenSync(ctx, func(c *conn) error { return c.DomainReset(dom(m.id), 0) })
+		m.expectReset(true)
+		if err := m.thenSync(ctx, func(c *conn) error { return c.DomainReset(dom(m.id), 0) }); err != nil {
+			m.expectReset(false)
+			return err
+		}
+		return m.update(func(n note) note { n.Resets++; return n })
+	})
+}
+
+// expectReset says whether the next event of a reset is of one that is counted
+// already: libvirt's events do not tell whose it was.
+func (m *machine) expectReset(expect bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told = expect
+}
+
+// restarted notes an event of a reset.
+func (m *machine) restarted() {
+	m.update(func(n note) note {
+		if !m.told {
+			n.Resets++
+		}
+		m.told = false
+		return n
 	})
 }
 

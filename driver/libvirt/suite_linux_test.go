@@ -1,6 +1,7 @@
 package libvirt_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -89,7 +90,7 @@ func withDisks(t *testing.T, s driver.Spec) driver.Spec {
 		if _, err := os.Stat(d.Path); err == nil {
 			continue
 		}
-		if err := os.WriteFile(d.Path, make([]byte, 1<<20), 0o600); err != nil {
+		if err := os.WriteFile(d.Path, bytes.Repeat([]byte("not a boot sector\n"), 1<<16), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -69,6 +69,7 @@ func (h *Hypervisor) watchOnce(first func()) error {
 	h.use(c, newPlace(pid))
 	defer h.use(nil, nil)
 	// What happened meanwhile, and between the subscription and here, no event tells.
+	h.expectNone()
 	h.lookAtAll()
 	h.events.publish(driver.Event{})
 	first()
@@ -80,11 +81,22 @@ func (h *Hypervisor) watchOnce(first func()) error {
 			h.happened(e)
 		case e := <-streams.trouble:
 			h.happened(e)
+		case e := <-streams.reset:
+			h.happened(e)
 		case <-tick.C:
 			h.housekeeping()
 		case <-c.end:
 			return nil
 		}
+	}
+}
+
+// expectNone forgets what events of an earlier connection would have told.
+func (h *Hypervisor) expectNone() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.machines {
+		m.expectReset(false)
 	}
 }
 
@@ -100,8 +112,8 @@ func (h *Hypervisor) use(c *conn, at *place) {
 
 // streams are the kinds of events that we hear.
 type streams struct {
-	cancel        context.CancelFunc
-	life, trouble <-chan any
+	cancel               context.CancelFunc
+	life, trouble, reset <-chan any
 }
 
 func (h *Hypervisor) subscribe(c *conn) (s streams, err error) {
@@ -112,7 +124,10 @@ func (h *Hypervisor) subscribe(c *conn) (s streams, err error) {
 	if s.life, err = c.SubscribeEvents(ctx, golibvirt.DomainEventIDLifecycle, nil); err != nil {
 		return s, err
 	}
-	s.trouble, err = c.SubscribeEvents(ctx, golibvirt.DomainEventIDIoErrorReason, nil)
+	if s.trouble, err = c.SubscribeEvents(ctx, golibvirt.DomainEventIDIoErrorReason, nil); err != nil {
+		return s, err
+	}
+	s.reset, err = c.SubscribeEvents(ctx, golibvirt.DomainEventIDReboot, nil)
 	return s, err
 }
 
@@ -120,7 +135,7 @@ func (h *Hypervisor) subscribe(c *conn) (s streams, err error) {
 // be by who calls.
 func (s streams) drain() {
 	s.cancel()
-	for _, ch := range []<-chan any{s.life, s.trouble} {
+	for _, ch := range []<-chan any{s.life, s.trouble, s.reset} {
 		if ch != nil {
 			go func() {
 				for range ch {
@@ -141,6 +156,12 @@ func (h *Hypervisor) happened(e any) {
 		h.look(e.Msg.Dom, hint)
 		if e.Msg.Event == eventUndefined {
 			h.events.publish(driver.Event{ID: textUUID(e.Msg.Dom.UUID)})
+		}
+	case *golibvirt.DomainEventCallbackRebootMsg:
+		if id := textUUID(e.Msg.Dom.UUID); e.Msg.Dom.Name == domainName(id) {
+			m := h.hold(id)
+			defer h.drop(m)
+			m.restarted()
 		}
 	case *golibvirt.DomainEventCallbackIOErrorReasonMsg:
 		m := e.Msg

@@ -91,8 +91,11 @@ func (m *machine) update(edit func(*record) (durable bool)) error {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)
 	}
-	if moved {
+	switch {
+	case moved:
 		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: after.Reason})
+	case after.Resets != before.Resets:
+		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: "the guest restarted"})
 	}
 	return err
 }
@@ -108,7 +111,7 @@ func (m *machine) record() record {
 func (m *machine) status() (driver.Status, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := driver.Status{ID: m.id, State: m.rec.State, Since: m.rec.Since, Reason: m.rec.Reason, Boot: m.rec.Boot}
+	s := driver.Status{ID: m.id, State: m.rec.State, Since: m.rec.Since, Reason: m.rec.Reason, Boot: m.rec.Boot, Resets: m.rec.Resets}
 	if m.session != nil && s.State.On() {
 		s.PID = m.session.child.PID
 	}

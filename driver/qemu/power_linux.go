@@ -53,9 +53,15 @@ func (h *Hypervisor) Reset(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return s.execute(ctx, "system_reset", nil)
+		if err := s.execute(ctx, "system_reset", nil); err != nil {
+			return err
+		}
+		return s.change(restarted)
 	})
 }
+
+// restarted counts a new boot of the guest in the same process.
+func restarted(r *record) { r.Resets++ }
 
 // Reboot implements driver.Rebooter: the power button is pressed, and if the
 // guest shuts down within five minutes it is started again in the same process.

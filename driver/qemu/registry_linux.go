@@ -38,6 +38,7 @@ type record struct {
 	Since  time.Time    `json:"since"`
 	Reason string       `json:"reason,omitempty"`
 	Boot   int64        `json:"boot"`
+	Resets int64        `json:"resets,omitempty"`
 	// Process is the QEMU of a machine that is on.
 	Process *identity `json:"process,omitempty"`
 	// Verdict is what the machine will be called once that process is gone.

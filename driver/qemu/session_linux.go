@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -190,7 +189,7 @@ func (s *session) event(e qmp.Event) {
 		return
 	case "RESET":
 		if data.Guest { // which changes no state
-			s.m.h.events.publish(driver.Event{ID: s.m.id, State: driver.Running, Reason: "the guest restarted"})
+			s.m.h.work.Go(func() { s.change(restarted) })
 		}
 	case "STOP", "RESUME", "BLOCK_IO_ERROR", "GUEST_PANICKED":
 	default:

@@ -68,6 +68,10 @@ type Event struct {
 	Last      time.Time     `json:"last,omitzero"`   // of the last repetition
 }
 
+// EventRestarted is the Operation of an event of an instance: its guest boots again
+// though its power stayed on.
+const EventRestarted = "restarted"
+
 // Namespace is a tenant.
 type Namespace struct {
 	Name    string    `json:"name"`

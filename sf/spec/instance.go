@@ -103,6 +103,7 @@ type InstanceStatus struct {
 	Generation  int64         `json:"generation"`             // of Power that Power answers
 	Ended       string        `json:"ended,omitempty"`        // why that generation ended by itself
 	Boot        int64         `json:"boot,omitempty"`         // the driver's count of starts
+	Resets      int64         `json:"resets,omitempty"`       // the driver's count of restarts that were no starts
 	ConsolePort int           `json:"console_port,omitempty"` // raw TCP ports on the node, where it opens them; 0 if not
 	VDIPort     int           `json:"vdi_port,omitempty"`
 	Volumes     []VolumeState `json:"volumes,omitempty"`
@@ -111,6 +112,9 @@ type InstanceStatus struct {
 	// minute; zero while it is there. What is said above is as the node left it.
 	Unreachable time.Time `json:"-"`
 }
+
+// Boots counts the boots of the guest, as far as they were noticed.
+func (s *InstanceStatus) Boots() int64 { return s.Boot + s.Resets }
 
 // VolumeState is a block device that was made for an instance.
 type VolumeState struct {

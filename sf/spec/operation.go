@@ -57,6 +57,8 @@ type OperationStatus struct {
 	Error string         `json:"error,omitempty"`
 	Done  int64          `json:"done,omitempty"`  // bytes, of a snapshot
 	Total int64          `json:"total,omitempty"` // bytes
+	Boots int64          `json:"boots,omitempty"` // of the guest before it was asked to restart
+	Asked bool           `json:"asked,omitempty"` // the guest was asked to restart
 }
 
 // Snapshot is a copy of disks of an instance as they were at one moment. It is

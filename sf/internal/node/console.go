@@ -75,6 +75,10 @@ func (a *Agent) watchConsole(ctx context.Context, id string) (time.Duration, err
 	if err != nil || !m.State.On() {
 		return never, ignore(err, driver.ErrNotFound)
 	}
+	if !a.isReported(id, m.Boot+m.Resets) { // a prompt is to be told after its boot
+		a.queue.Add(keyInstance + id)
+		return consoleSoon, nil
+	}
 	state := &a.of(id).console // only ever used under this key
 	if !state.known {
 		// After a restart what is in the log was told already.
@@ -108,6 +112,14 @@ func (a *Agent) watchConsole(ctx context.Context, id string) (time.Duration, err
 		return consoleLater, nil
 	}
 	return consoleSoon, nil
+}
+
+// isReported reports whether the status tells of this boot of the guest.
+func (a *Agent) isReported(id string, boots int64) bool {
+	m := a.of(id)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return m.boots == boots
 }
 
 // toldSince reports whether this instance had its login prompt before.

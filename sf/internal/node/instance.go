@@ -24,6 +24,7 @@ type instance struct {
 	removed bool // the volumes are gone
 	detach  bool // the ports are to leave the fabric
 	console consoleState
+	boots   int64 // last reported
 }
 
 // of returns what is remembered of an instance.
@@ -244,7 +245,7 @@ func (a *Agent) settle(ctx context.Context, i *spec.Instance, h lifecycle.Host) 
 	}
 	err := a.report(ctx, i, func(s *spec.InstanceStatus) {
 		s.State, s.Error, s.Wait, s.Trouble = spec.StateCreated, "", nil, time.Time{}
-		s.Generation, s.Boot, s.Ended = i.Power.Generation, h.Machine.Boot, ""
+		s.Generation, s.Boot, s.Resets, s.Ended = i.Power.Generation, h.Machine.Boot, h.Machine.Resets, ""
 		if s.Power != power {
 			s.PowerBefore, s.Power, s.PowerSince = s.Power, power, a.Clock.Now()
 		}
@@ -261,6 +262,7 @@ func (a *Agent) settle(ctx context.Context, i *spec.Instance, h lifecycle.Host) 
 	if err != nil {
 		return 0, err
 	}
+	a.reported(i)
 	if !h.Machine.State.On() {
 		a.closePorts(i.UUID)
 	}
@@ -268,6 +270,18 @@ func (a *Agent) settle(ctx context.Context, i *spec.Instance, h lifecycle.Host) 
 		a.queue.Add(keyConsole + i.UUID)
 	}
 	return never, nil
+}
+
+// reported notes which boot of a guest the status tells of. Whoever waits for a new
+// one, or for the end of the last, is to look.
+func (a *Agent) reported(i *spec.Instance) {
+	m := a.of(i.UUID)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m.boots != i.Status.Boots() || i.Status.Power != spec.PowerOn {
+		a.queue.Add(keyOps + i.UUID)
+	}
+	m.boots = i.Status.Boots()
 }
 
 func cmpOr(s ...string) string {
@@ -303,6 +317,8 @@ func (a *Agent) report(ctx context.Context, i *spec.Instance, change func(*spec.
 			if err := a.Records.Event(ctx, t, a.event(spec.KindInstance, i.UUID, "state changed", fmt.Sprintf("%s -> %s", was.State, s.State), s.Error)); err != nil {
 				return err
 			}
+		} else if s.Power == was.Power && s.Boots() > was.Boots() {
+			return a.Records.Event(ctx, t, a.event(spec.KindInstance, i.UUID, spec.EventRestarted, "", fmt.Sprintf("boot %d", s.Boots())))
 		} else if s.Power != was.Power {
 			return a.Records.Event(ctx, t, a.event(spec.KindInstance, i.UUID, "power changed", fmt.Sprintf("%s -> %s", was.Power, s.Power), s.Ended))
 		}

@@ -53,22 +53,58 @@ func (a *Agent) runOperation(ctx context.Context, op *spec.Operation) (time.Dura
 		return a.giveUp(ctx, op, errInstanceDeleted)
 	case op.Node != "" && op.Node != a.Name:
 		return a.giveUp(ctx, op, errMoved)
+	case op.Kind != spec.OpSnapshot && op.Status.Asked:
+		return a.awaitBoot(ctx, i, op)
 	case !a.Clock.Now().Before(op.Deadline):
 		return a.giveUp(ctx, op, errDeadline)
 	}
 	if op.Kind == spec.OpSnapshot {
 		return a.runSnapshot(ctx, i, op)
 	}
+	return a.runReboot(ctx, op)
+}
+
+// runReboot asks for a new boot, once: the intent is written down before it, the
+// fact after it, and what comes upon the first without the second does not ask again.
+func (a *Agent) runReboot(ctx context.Context, op *spec.Operation) (time.Duration, error) {
 	if op.Status.State == spec.OperationStarted {
 		return a.endOperation(ctx, op, spec.OperationInterrupted, "the node's agent was stopped in the middle of it")
 	}
-	if err := a.reportOperation(ctx, op, func(s *spec.OperationStatus) { s.State = spec.OperationStarted }); err != nil {
+	m, err := a.Hypervisor.Inspect(ctx, op.Instance)
+	if err != nil {
+		return 0, fmt.Errorf("inspect machine %s: %w", op.Instance, err)
+	}
+	err = a.reportOperation(ctx, op, func(s *spec.OperationStatus) { s.State, s.Boots = spec.OperationStarted, m.Boot+m.Resets })
+	if err != nil {
 		return 0, err
 	}
 	if err := a.reboot(ctx, op); err != nil {
 		return a.endOperation(ctx, op, spec.OperationFailed, err.Error())
 	}
-	return a.endOperation(ctx, op, spec.OperationDone, "")
+	if err := a.reportOperation(ctx, op, func(s *spec.OperationStatus) { s.Asked = true }); err != nil {
+		return 0, err
+	}
+	a.queue.Add(keyInstance + op.Instance)
+	i, err := a.load(ctx, op.Instance)
+	if err != nil {
+		return 0, err
+	}
+	return a.awaitBoot(ctx, i, op)
+}
+
+// awaitBoot ends a reboot once the instance's status tells of a new boot, so that
+// whatever is read of the instance after that is of this boot.
+func (a *Agent) awaitBoot(ctx context.Context, i *spec.Instance, op *spec.Operation) (time.Duration, error) {
+	left := op.Deadline.Sub(a.Clock.Now())
+	switch {
+	case i.Status.Boots() > op.Status.Boots:
+		return a.endOperation(ctx, op, spec.OperationDone, "")
+	case i.Status.Power == spec.PowerOff || i.Status.Power == spec.PowerCrashed:
+		return a.endOperation(ctx, op, spec.OperationFailed, "the instance is "+string(i.Status.Power)+" now and did not boot again")
+	case left <= 0:
+		return a.endOperation(ctx, op, spec.OperationFailed, errIgnored.Error())
+	}
+	return left, nil
 }
 
 // Why operations are given up.
@@ -76,6 +112,7 @@ var (
 	errInstanceDeleted = errors.New("the instance was deleted")
 	errMoved           = errors.New("the instance was started again on another node")
 	errDeadline        = errors.New("it did not end by its deadline")
+	errIgnored         = errors.New("the guest did not restart when it was asked to: it may not react to its power button")
 )
 
 // giveUp ends an operation that is not to go on.
