@@ -150,7 +150,7 @@ func checkNetwork(t *testing.T, ctx context.Context, l *lab, c *guest.Console) {
 		{"a name of the world's", "nslookup www.example", true},
 		{"a name that is nobody's", "nslookup www.invalid", false},
 		{"that name from the host", "nslookup www.example 192.168.20.1", false},
-		{"a neighbour's name", "nslookup second", true},
+		{"a neighbour's name", "nslookup second.", true},
 		{"a neighbour's name in the zone", "nslookup second.shaken", true},
 		{"a neighbour by its name", "ping -c 1 -W 5 second", true},
 		{"the name of one on another network", "nslookup third.shaken", false},
