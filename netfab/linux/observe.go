@@ -246,7 +246,7 @@ func (a *apply) examineSegment(l rt.Link) error {
 		}
 		switch {
 		case is.Mode == netfab.L2 && (up.Master != l.Index || !up.Up):
-			damaged("uplink %s has up %t, is a port of the segment %t", is.Uplink, up.Up, up.Master == l.Index)
+			damaged("uplink %s has index %d up %t, is a port of the segment %t", is.Uplink, up.Index, up.Up, up.Master == l.Index)
 		case is.Mode != netfab.L2 && !slices.Contains(addrs[up.Index], is.EdgeAddr):
 			damaged("uplink %s has not %s", is.Uplink, is.EdgeAddr)
 		}
