@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,12 +104,12 @@ func converse(t testing.TB, f cloud) *conversation {
 
 // testConfig is quick, and the same in each run.
 func testConfig() Config {
-	n := 0
+	var n atomic.Int64
 	now := time.Unix(1601091300, 0).UTC()
 	return Config{
 		Secret: []byte("a secret for tests, 32 bytes long"),
 		Now:    func() time.Time { return now },
-		NewID:  func() string { n++; return fmt.Sprintf("r-%d", n) },
+		NewID:  func() string { return fmt.Sprintf("r-%d", n.Add(1)) },
 	}
 }
 
