@@ -92,11 +92,11 @@ func Open(ctx context.Context, c Config) (store.Store, error) {
 	}
 	s, err := open(c)
 	if err != nil {
-		return nil, fmt.Errorf("etcd: open %s: %w", strings.Join(c.Endpoints, ", "), err)
+		return nil, fmt.Errorf("etcd: open %s: %w", strings.Join(c.Endpoints, ", "), why(ctx, c, err))
 	}
 	if _, err := s.List(ctx, "", store.Page{Limit: 1}); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("etcd: open %s: %w", strings.Join(c.Endpoints, ", "), err)
+		return nil, fmt.Errorf("etcd: open %s: %w", strings.Join(c.Endpoints, ", "), why(ctx, c, err))
 	}
 	return s, nil
 }
@@ -119,8 +119,8 @@ type client struct {
 }
 
 func open(c Config) (*client, error) {
-	if len(c.Endpoints) == 0 {
-		return nil, fmt.Errorf("%w: no endpoints: name the members of the cluster", store.ErrInvalid)
+	if err := checkEndpoints(c); err != nil {
+		return nil, err
 	}
 	if len(c.Prefix) > maxPrefix {
 		return nil, fmt.Errorf("%w: prefix of %d bytes, at most %d", store.ErrInvalid, len(c.Prefix), maxPrefix)
@@ -133,18 +133,18 @@ func open(c Config) (*client, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	etcd, err := clientv3.New(clientv3.Config{
-		Endpoints: c.Endpoints, TLS: c.TLS, Username: c.Username, Password: c.Password,
+		Endpoints: c.Endpoints, TLS: c.TLS,
 		Context: ctx, DialTimeout: c.Timeout,
 		// A connection that is cut without a word is found dead in so long; etcd allows
 		// no shorter times. Until then it costs its calls their deadline.
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
 		Logger: zap.NewNop(),
-		DialOptions: []grpc.DialOption{
+		DialOptions: append((&tokens{user: c.Username, password: c.Password}).options(),
 			grpc.WithStatsHandler(tracker{}),
 			grpc.WithInitialWindowSize(streamWindow),
-			grpc.WithInitialConnWindowSize(8 * streamWindow),
+			grpc.WithInitialConnWindowSize(8*streamWindow),
 			grpc.WithConnectParams(reconnect),
-		},
+		),
 	})
 	if err != nil {
 		cancel()
