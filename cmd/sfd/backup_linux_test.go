@@ -88,7 +88,7 @@ type simulated struct {
 }
 
 func newSimulated(name string, memoryMiB int) *simulated {
-	return &simulated{name, fake.NewHost(fake.Config{Info: driver.Info{MemoryMiB: memoryMiB}}), netfake.NewHost()}
+	return &simulated{name, fake.NewHost(fake.Config{Info: driver.Info{MemoryMiB: memoryMiB}, Disk: 1 << 50}), netfake.NewHost()}
 }
 
 func (h *simulated) view() sftest.HostView {
@@ -102,7 +102,7 @@ func (h *simulated) serve(t testing.TB, s store.Store) *sf.Cloud {
 	v := h.view()
 	cloud, err := sf.Open(t.Context(), sf.Config{Store: s, Node: &sf.NodeConfig{
 		Name: h.name, Hypervisor: v.Hypervisor, Volumes: v.Volumes, Fabric: v.Fabric,
-		MemoryOvercommit: 1, ReservedMemoryMiB: -1,
+		MemoryOvercommit: 1, ReservedMemoryMiB: -1, CPUOvercommit: 1e6, MaxInstances: 1e6, // memory is what runs out
 	}})
 	if err != nil {
 		t.Fatal(err)

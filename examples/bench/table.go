@@ -99,6 +99,10 @@ func table(w io.Writer, figures []figure) error {
 	if v, ok := value(figures, "System/idle-daemon", "rss-bytes"); ok {
 		row("memory of an idle daemon", fmt.Sprintf("%.0f MB", v/1e6), fmt.Sprintf("%d MB the seed (*)", seedMemory), times(seedMemory*1e6/v), "< 40 MB")
 	}
+	if v, ok := value(figures, "CreatesOnEtcd", "creates/s"); ok {
+		bare, _ := value(figures, "CreatesOnEtcd", "txns/s")
+		row("instances created through three processes on one etcd", fmt.Sprintf("%.0f/s", v), fmt.Sprintf("%.0f/s bare transactions", bare), fmt.Sprintf("%.3f x", v/bare), "")
+	}
 	for _, clients := range []string{"250", "20000"} {
 		goal := map[string]string{"250": "> 3 x", "20000": "> 8 x"}[clients]
 		for _, flight := range []string{"1", "16", "64"} {
