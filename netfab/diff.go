@@ -78,7 +78,7 @@ func (d *differ) base(old Network, exists bool, have Observed) {
 		step.Op = NetworkAdd
 	case len(damage) > 0:
 		step.Why = strings.Join(damage, "; ")
-	case old.Prefix != w.Prefix || old.MTU != w.MTU || old.Router != w.Router || old.DNS != w.DNS:
+	case old.Prefix != w.Prefix || old.MTU != w.MTU || old.Router != w.Router || old.DNS != w.DNS || old.Isolated != w.Isolated:
 	case have.Underlay.Addr != d.host.Underlay.Addr:
 	default:
 		return

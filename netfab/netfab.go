@@ -99,9 +99,12 @@ type Network struct {
 	Router Router
 	// DNS lets the network's guests on this host reach a DNS server of ours at the
 	// router's address, wherever the router runs: see Listener.
-	DNS    bool
-	Ports  []Port
-	Remote []Remote // ports on other hosts
+	DNS bool
+	// Isolated says that the network has no router on any host. Where it wants DNS,
+	// this host then answers ARP for the router's address, for nothing but DNS.
+	Isolated bool
+	Ports    []Port
+	Remote   []Remote // ports on other hosts
 	// Gateway is set where this host is the network's router.
 	Gateway *Gateway
 }

@@ -144,6 +144,9 @@ func checkBase(n *Network, want Desired) error {
 	case want.Underlay.Addr.IsValid() && want.Underlay.MTU != 0 && n.MTU > want.Underlay.MTU-VXLANOverhead:
 		return invalidf("MTU %d is more than the underlay's %d leaves (%d)", n.MTU, want.Underlay.MTU, want.Underlay.MTU-VXLANOverhead)
 	}
+	if n.Isolated && n.Gateway != nil {
+		return invalidf("the network is isolated and has a gateway")
+	}
 	if err := checkPrefix(n.Prefix); err != nil {
 		return err
 	}
@@ -248,7 +251,7 @@ func normalRemotes(remotes []Remote, m *members, underlay netip.Addr) ([]Remote,
 // isRouter tells whether a remote is the network's router on another host.
 func isRouter(r Remote, n Network) bool {
 	mac, err := normalMAC(r.MAC)
-	return err == nil && n.Gateway == nil && mac == n.Router.MAC && r.Addr == n.Router.Addr
+	return err == nil && n.Gateway == nil && !n.Isolated && mac == n.Router.MAC && r.Addr == n.Router.Addr
 }
 
 // normalGateway checks the outside half; that no two networks want the same

@@ -84,6 +84,9 @@ func baseText(n Network) string {
 	if n.DNS {
 		text += " dns"
 	}
+	if n.Isolated {
+		text += " isolated"
+	}
 	return text
 }
 

@@ -135,12 +135,12 @@ func setBase(o *netfab.Observed, s netfab.Step) {
 	delete(o.Damaged, s.Network)
 	for i := range o.Networks {
 		if n := &o.Networks[i]; n.ID == s.Network {
-			n.Prefix, n.MTU, n.Router, n.DNS = s.Want.Prefix, s.Want.MTU, s.Want.Router, s.Want.DNS
+			n.Prefix, n.MTU, n.Router, n.DNS, n.Isolated = s.Want.Prefix, s.Want.MTU, s.Want.Router, s.Want.DNS, s.Want.Isolated
 			return
 		}
 	}
 	o.Networks = insert(o.Networks, netfab.Network{
-		ID: s.Network, VNI: s.VNI, Prefix: s.Want.Prefix, MTU: s.Want.MTU, Router: s.Want.Router, DNS: s.Want.DNS,
+		ID: s.Network, VNI: s.VNI, Prefix: s.Want.Prefix, MTU: s.Want.MTU, Router: s.Want.Router, DNS: s.Want.DNS, Isolated: s.Want.Isolated,
 	}, func(n netfab.Network) string { return n.ID })
 }
 

@@ -210,7 +210,8 @@ func (v *view) behind(port uint32) (entries []rt.FDB) {
 func (a *apply) gateway(r *room, v *view) error {
 	out, exists := v.links[outName]
 	if !exists {
-		if bridge := v.addrs[v.links[bridgeName].Index]; len(bridge) > 0 {
+		_, stub := stub(&v.network)
+		if bridge := v.addrs[v.links[bridgeName].Index]; len(bridge) > 0 && !slices.Equal(bridge, stub) {
 			v.network.Gateway = &netfab.Gateway{}
 		}
 		return nil

@@ -18,42 +18,55 @@ var _ netfab.Listener = (*Fabric)(nil)
 // A DNS server is at the router's address on each host. Where the router is
 // elsewhere the loopback device has that address, which is then nobody's on the
 // bridge: ARP for it goes on being answered with the router's MAC, and only what
-// the filter turns to this host arrives here.
+// the filter turns to this host arrives here. Where there is no router anywhere
+// the bridge has it, and its MAC, and the filter drops all else.
 
-// stub are the addresses that a network's loopback device has beside its own.
-func stub(n *netfab.Network) []netip.Prefix {
-	if !n.DNS || n.Gateway != nil {
-		return nil
+// stub is the address that a DNS server has where no router is, by device.
+func stub(n *netfab.Network) (lo, bridge []netip.Prefix) {
+	at := []netip.Prefix{netip.PrefixFrom(n.Router.Addr, 32)}
+	switch {
+	case !n.DNS || n.Gateway != nil:
+		return nil, nil
+	case n.Isolated:
+		return nil, at
 	}
-	return []netip.Prefix{netip.PrefixFrom(n.Router.Addr, 32)}
+	return at, nil
 }
 
-// setStub makes them so, with the way back to guests. A route goes with the
-// address that it is from.
+// setStub makes it so, with the way back to guests. A route goes with the address
+// that it is from. The bridge of a network with a router here is not touched.
 func (r *room) setStub(n *netfab.Network) error {
+	todo, err := r.misplaced(n)
+	if err != nil || len(todo) == 0 {
+		return err
+	}
+	return r.links("set the place of the DNS server", todo...)
+}
+
+// misplaced returns what is to be done about the DNS server's place.
+func (r *room) misplaced(n *netfab.Network) ([]rt.Request, error) {
 	links, err := r.rt.Links()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	addrs, err := r.rt.Addrs()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	onLo, onBridge := stub(n)
 	lo, bridge := links["lo"].Index, links[bridgeName].Index
-	todo := onlyAddrs(lo, notLoopback(addrs[lo]), stub(n)...)
-	if len(stub(n)) > 0 {
-		there, err := r.rt.Direct(n.Prefix, bridge, n.Router.Addr)
-		if err != nil {
-			return err
-		}
-		if !there {
-			todo = append(todo, rt.AddDirect(n.Prefix, bridge, n.Router.Addr))
-		}
+	todo := onlyAddrs(lo, notLoopback(addrs[lo]), onLo...)
+	if n.Gateway == nil {
+		todo = append(todo, onlyAddrs(bridge, addrs[bridge], onBridge...)...)
 	}
-	if len(todo) == 0 {
-		return nil
+	if len(onLo)+len(onBridge) == 0 {
+		return todo, nil
 	}
-	return r.links("set the place of the DNS server", todo...)
+	there, err := r.rt.Direct(n.Prefix, bridge, n.Router.Addr)
+	if err == nil && !there {
+		todo = append(todo, rt.AddDirect(n.Prefix, bridge, n.Router.Addr))
+	}
+	return todo, err
 }
 
 func notLoopback(prefixes []netip.Prefix) (others []netip.Prefix) {
@@ -67,17 +80,9 @@ func notLoopback(prefixes []netip.Prefix) (others []netip.Prefix) {
 
 // stub checks the place of the DNS server.
 func (v *view) stub(r *room) error {
-	n := &v.network
-	lo := v.links["lo"].Index
-	if len(onlyAddrs(lo, notLoopback(v.addrs[lo]), stub(n)...)) > 0 {
-		v.damaged("addresses of lo are %v", v.addrs[lo])
-	}
-	if len(stub(n)) == 0 {
-		return nil
-	}
-	there, err := r.rt.Direct(n.Prefix, v.links[bridgeName].Index, n.Router.Addr)
-	if err == nil && !there {
-		v.damaged("the DNS server has no way to guests")
+	todo, err := r.misplaced(&v.network)
+	if err == nil && len(todo) > 0 {
+		v.damaged("the DNS server is not where it should be")
 	}
 	return err
 }

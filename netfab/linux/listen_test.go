@@ -151,3 +151,30 @@ func TestListenEnds(t *testing.T) {
 		}
 	}
 }
+
+// Guests of a network without a router have names too, and nothing else there.
+func TestNamesIsolated(t *testing.T) {
+	dig := need.Program(t, "dig", "bind9-dnsutils")
+	c := newCluster(t, 2, 1500)
+	n := network(1, 2)
+	n.DNS, n.Isolated, n.Gateway = true, true, nil
+	for i, w := range c.hosts {
+		d := c.desired(i, netfab.Outside{}, nil, &n)
+		d.Networks[0].Remote = d.Networks[0].Remote[:1] // without the router
+		w.apply(c.fabrics[i], d)
+		serveNames(t, c.fabrics[i], n, []dns.Host{{Name: "here", Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}})
+	}
+	guests := c.guests(&n)
+	for i, g := range guests {
+		for _, proto := range []string{"+notcp", "+tcp"} {
+			want := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}).String()
+			if got := strings.TrimSpace(inside(t, g.NS, dig, "@"+n.Router.Addr.String(), proto, "+short", "+time=2", "+tries=2", "here")); got != want {
+				t.Errorf("guest %d, %s: %q, want %q", i, proto, got, want)
+			}
+		}
+		if err := tryPing(g.NS, n.Router.Addr, 56, 200*time.Millisecond); err == nil {
+			t.Error("there is no router, and it answers")
+		}
+	}
+	ping(t, guests[0].NS, guests[1].addr, 1450-28)
+}

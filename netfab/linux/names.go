@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,9 +105,10 @@ func localMAC(parts ...any) net.HardwareAddr {
 // outMAC goes with a router's outside address, whatever network has it.
 func outMAC(a netip.Addr) net.HardwareAddr { return localMAC("outside", a) }
 
-// bridgeMAC is br0's: the router's where the router is here.
+// bridgeMAC is br0's: the router's where the router is here, or where this host
+// answers for one that is nowhere.
 func bridgeMAC(n *netfab.Network) net.HardwareAddr {
-	if n.Gateway == nil {
+	if n.Gateway == nil && !(n.DNS && n.Isolated) {
 		return localMAC("bridge", n.ID)
 	}
 	return mac(n.Router.MAC)
@@ -137,16 +139,19 @@ func baseAlias(n *netfab.Network) string {
 	if n.DNS {
 		alias += " dns"
 	}
+	if n.Isolated {
+		alias += " isolated"
+	}
 	return alias
 }
 
 // parseBase reads it, and is false for what baseAlias does not write.
 func parseBase(alias string, n *netfab.Network) bool {
 	f := strings.Fields(alias)
-	if len(f) < 5 || len(f) > 6 || f[0] != "prefix" || f[2] != "router" {
+	if len(f) < 5 || f[0] != "prefix" || f[2] != "router" {
 		return false
 	}
-	n.DNS = len(f) == 6 && f[5] == "dns"
+	n.DNS, n.Isolated = slices.Contains(f[5:], "dns"), slices.Contains(f[5:], "isolated")
 	var err1, err2 error
 	n.Prefix, err1 = netip.ParsePrefix(f[1])
 	n.Router.Addr, err2 = netip.ParseAddr(f[3])

@@ -90,6 +90,8 @@ func states(underlay netip.Addr) []state {
 			n.Gateway.Floating = []netfab.Floating{float(201, n.Ports[0])}
 		}), Network(2, 1))},
 		{"names", desired(with(func(n *netfab.Network) { n.DNS = true }), Network(2, 1))},
+		{"names without a router", desired(with(func(n *netfab.Network) { n.DNS, n.Isolated, n.Gateway = true, true, nil }), Network(2, 1))},
+		{"isolated", desired(with(func(n *netfab.Network) { n.Isolated, n.Gateway = true, nil }), Network(2, 1))},
 		{"no NAT", desired(with(func(n *netfab.Network) { n.Gateway.NAT = false }))},
 		{"another outside address", desired(with(func(n *netfab.Network) {
 			n.Gateway.Addr = netip.MustParseAddr("192.168.77.199")
