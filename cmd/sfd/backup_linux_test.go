@@ -23,6 +23,7 @@ import (
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/sftest"
 	"github.com/shakenfist/cloud/sf/sftest/need"
+	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
 	"github.com/shakenfist/cloud/store/archive"
 	"github.com/shakenfist/cloud/store/etcd"
@@ -227,6 +228,35 @@ func TestBackupMovesCloud(t *testing.T) {
 	defer again.Close()
 	if i, err := again.Instance(ctx, first.UUID); err != nil || again.ID() != id || i.Name != "first" {
 		t.Errorf("%+v, %v", i, err)
+	}
+}
+
+// The daemon itself hands out its records, and needs nobody's word to have them read
+// once it was killed.
+func TestBackupOfDaemon(t *testing.T) {
+	l := newLab(t)
+	l.start()
+	if _, err := l.client.CreateNetwork(timeout(t), "", spec.NetworkSpec{Name: "kept", Netblock: "10.0.0.0/24"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"running", "killed"} {
+		path := filepath.Join(l.dir, name)
+		cmd := exec.Command("/proc/self/exe", append([]string{"backup", path}, l.args()...)...)
+		cmd.Env = append(os.Environ(), asDaemon+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, _, err := archive.Verify(bytes.NewReader(data))
+		if err != nil || len(h.Cloud) != 36 || !bytes.Contains(data, []byte("sf/network/")) {
+			t.Errorf("%s: %+v, %v", name, h, err)
+		}
+		if name == "running" {
+			l.kill()
+		}
 	}
 }
 
