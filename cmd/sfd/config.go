@@ -51,9 +51,11 @@ type config struct {
 
 	cirrosURL, ubuntuURL, debianURL string
 
-	qemu    string
-	accel   string
-	uidBase int
+	virt          string // hypervisor: "qemu" or "libvirt"
+	libvirtSocket string
+	qemu          string
+	accel         string
+	uidBase       int
 
 	logLevel  slog.Level
 	logFormat string
@@ -72,7 +74,7 @@ func defaults() *config {
 		apiAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort: 13000,
 		etcd: etcdOptions{retention: time.Hour}, peerPort: 13002, nodeTimeout: 15 * time.Second, netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
 		rawAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
-		minFreeDisk: 10, cleanerDelay: time.Hour, qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
+		minFreeDisk: 10, cleanerDelay: time.Hour, virt: "qemu", libvirtSocket: "/run/libvirt/libvirt-sock", qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
 		logLevel: slog.LevelInfo, logFormat: "text",
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shakenfist/cloud/driver/drivertest/guest"
+	"github.com/shakenfist/cloud/driver/libvirt/libvirttest"
 	"github.com/shakenfist/cloud/sf/client"
 	"github.com/shakenfist/cloud/sf/sftest/need"
 )
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
 		main()
 	}
+	libvirttest.Main()
 	os.Exit(m.Run())
 }
 
@@ -53,6 +55,7 @@ type lab struct {
 	more              []string // options
 	image             string   // URL of the guest's image, on the machine's loopback
 
+	virt   *libvirttest.Host // nil: sfd starts QEMU itself
 	cmd    *exec.Cmd
 	exited chan struct{}
 	log    *os.File
@@ -61,10 +64,20 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	return newLabOn(t, nil)
+}
+
+// newLabOn is newLab with a libvirtd unless virt is nil.
+func newLabOn(t *testing.T, virt *libvirttest.Host) *lab {
+	t.Helper()
 	need.Root(t)
 	need.Program(t, "qemu-system-x86_64", "qemu-system-x86")
 	ip := need.Program(t, "ip", "iproute2")
-	l := &lab{T: t, dir: t.TempDir()}
+	l := &lab{T: t, dir: t.TempDir(), virt: virt}
+	if virt != nil {
+		l.dir = virt.Dir // QEMU's user may enter it
+		l.more = []string{"--hypervisor", "libvirt", "--libvirt-socket", virt.Socket}
+	}
 	l.machine, l.internet = l.namespace(), l.namespace()
 	for _, c := range []struct {
 		ns   *os.File
@@ -346,6 +359,9 @@ func (l *lab) machines() map[string]int {
 		pid, err := strconv.Atoi(strings.Split(link, "/")[2])
 		if err != nil || l.cmd != nil && pid == l.cmd.Process.Pid {
 			continue
+		}
+		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err != nil || !strings.HasPrefix(string(name), "qemu") {
+			continue // virtlogd has the console's log open
 		}
 		id, _, _ := strings.Cut(rest, "/")
 		found[id] = pid

@@ -128,6 +128,12 @@ var options = []option{
 		"where \"debian:RELEASE\" comes from; %(vername)s and %(vernum)s as above",
 		text(func(c *config) *string { return &c.debianURL }, webURL)},
 
+	{"hypervisor", "HYPERVISOR", "qemu|libvirt", "qemu",
+		"what starts machines: sfd itself, or the libvirtd of this host; it cannot change while there are instances",
+		text(func(c *config) *string { return &c.virt }, oneOf("qemu", "libvirt"))},
+	{"libvirt-socket", "LIBVIRT_SOCKET", "SOCKET", "/run/libvirt/libvirt-sock",
+		"where libvirtd listens",
+		text(func(c *config) *string { return &c.libvirtSocket }, absolute)},
 	{"qemu", "QEMU", "PROGRAM", "qemu-system-x86_64",
 		"the emulator, on PATH or by its path",
 		text(func(c *config) *string { return &c.qemu }, present)},

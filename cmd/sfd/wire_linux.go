@@ -8,9 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/libvirt"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/netfab/linux"
@@ -24,7 +28,7 @@ type host struct {
 	store      store.Store
 	tag        string // of ownership
 	node       string
-	hypervisor *qemu.Hypervisor
+	hypervisor driver.Hypervisor
 	volumes    *image.Local
 	fabric     *linux.Fabric
 	peers      *peers // nil on a cloud of one machine
@@ -119,6 +123,11 @@ func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (er
 	if h.volumes, err = image.NewLocal(c.path("instances"), image.LocalConfig{Cache: cache}); err != nil {
 		return err
 	}
+	if c.virt == "libvirt" {
+		if err := letThrough(c.dataDir); err != nil {
+			return err
+		}
+	}
 	h.fabric, err = linux.New(linux.Config{Tag: h.tag, NetNSDir: c.netnsDir, Logger: log})
 	if err != nil {
 		return err
@@ -127,10 +136,54 @@ func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (er
 	return h.introduce(ctx, c, log)
 }
 
-func openHypervisor(ctx context.Context, c *config, tag string, log *slog.Logger) (*qemu.Hypervisor, error) {
+// libvirtPatience is how long a start waits for libvirtd to say what it can do.
+const libvirtPatience = 20 * time.Second
+
+// openHypervisor opens what the option names. The other one must have no machines
+// here: they would run on, and nobody would know them.
+func openHypervisor(ctx context.Context, c *config, tag string, log *slog.Logger) (driver.Hypervisor, error) {
+	if err := onlyHypervisor(c); err != nil {
+		return nil, err
+	}
+	if c.virt == "libvirt" {
+		h, err := libvirt.New(ctx, libvirt.Config{Dir: c.path("libvirt"), Socket: c.libvirtSocket, Owner: tag, Accel: c.accel, Log: log})
+		if err != nil {
+			return nil, err
+		}
+		known, cancel := context.WithTimeout(ctx, libvirtPatience)
+		defer cancel()
+		if _, err := h.Info(known); err != nil {
+			return nil, errors.Join(fmt.Errorf("--hypervisor libvirt: no libvirtd that works at %s: %w; install libvirt-daemon-system and "+
+				"libvirt-daemon-driver-qemu and start libvirtd, or say --libvirt-socket", c.libvirtSocket, err), h.Close())
+		}
+		return h, nil
+	}
 	return qemu.New(ctx, qemu.Config{
 		Dir: c.path("machines"), Binary: c.qemu, Accel: c.accel, UIDBase: c.uidBase, Cgroup: cgroup(tag), Log: log,
 	})
+}
+
+// onlyHypervisor refuses to start over machines of the other driver.
+func onlyHypervisor(c *config) error {
+	other, pattern := "libvirt", c.path("libvirt/*.json")
+	if c.virt == "libvirt" {
+		other, pattern = "qemu", c.path("machines/machines/*/spec.json")
+	}
+	left, err := filepath.Glob(pattern)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	return fmt.Errorf("--hypervisor %s: %d instances of this host are machines of --hypervisor %s: delete them first, or start with that", c.virt, len(left), other)
+}
+
+// letThrough lets the user that libvirt runs machines under pass a directory, but
+// not list it: of what is inside it has only the disks that libvirt gives it.
+func letThrough(dir string) error {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, st.Mode().Perm()|0o011)
 }
 
 // cgroup is the name of the control group above those of our machines.
@@ -143,9 +196,9 @@ func (h *host) introduce(ctx context.Context, c *config, log *slog.Logger) error
 		return err
 	}
 	if !slices.Contains(info.Buses, c.diskBus) {
-		return fmt.Errorf("--disk-bus %s: this QEMU has only %s", c.diskBus, strings.Join(info.Buses, ", "))
+		return fmt.Errorf("--disk-bus %s: this hypervisor has only %s", c.diskBus, strings.Join(info.Buses, ", "))
 	}
-	log.Info("machines run on QEMU", "version", info.Version, "accel", info.Accel, "because", info.AccelReason,
+	log.Info("machines run", "on", info.Driver, "version", info.Version, "accel", info.Accel, "because", info.AccelReason,
 		"cpus", info.CPUs, "memory_mib", info.MemoryMiB)
 	for _, note := range info.Notes {
 		log.Warn("this host has shortcomings", "note", note)
