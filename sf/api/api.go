@@ -32,6 +32,9 @@ type Config struct {
 	// MaxBody is the most bytes a request's body may have; 0 is 4 MiB.
 	MaxBody int64
 
+	// Gauges tells what /metrics shows of the host and the process besides what the
+	// API knows itself; nil shows nothing.
+	Gauges func() []Gauge
 	// Stopping is done when the server is about to stop: event streams and GETs that
 	// wait for a change end then, so that nobody waits for them. Nil never is.
 	Stopping context.Context
@@ -105,6 +108,7 @@ type server struct {
 	throttle *throttle
 	logins   *gate // by address
 	bodies   *gate // large ones
+	meter    *meter
 	stopping context.Context
 	owners   *memory[string]        // namespaces of objects, by kind and ID
 	encoded  *memory[encodedRecord] // instances as JSON, by UUID
@@ -120,6 +124,7 @@ func newServer(c cloud, cfg Config) *server {
 	s.tokens = newTokens(s.Config)
 	s.throttle = newThrottle(s.Config.Now)
 	s.logins, s.bodies = newGate(loginsEach), newGate(largeBodies)
+	s.meter = newMeter()
 	s.stopping, s.owners = s.Stopping, newMemory[string](4096)
 	s.encoded = newMemory[encodedRecord](8192)
 	return s

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 )
 
@@ -23,7 +24,7 @@ func FuzzBodies(f *testing.F) {
 	}
 	f.Add(uint(1), []byte(`[`))
 	f.Add(uint(1), []byte("{\"namespace\": \"\xff\"}"))
-	table := routes()
+	table := slices.DeleteFunc(routes(), func(rt route) bool { return rt.pattern == "/events" }) // which does not end
 	f.Fuzz(func(t *testing.T, n uint, body []byte) {
 		rt := table[n%uint(len(table))]
 		c := withObjects(t)

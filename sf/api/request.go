@@ -87,6 +87,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, m methods) {
 	start := s.Now()
 	q := &request{server: s, http: r, w: w, id: s.requestID(r), route: m.find(r.Method)}
 	w.Header().Set("X-Request-Id", q.id)
+	s.meter.begin()
 	var status int
 	switch {
 	case m == nil:
@@ -98,6 +99,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, m methods) {
 	}
 	q.end()
 	took := s.Now().Sub(start)
+	s.meter.end(q.route, status, took)
 	q.log(status, took)
 	if q.broken {
 		panic(http.ErrAbortHandler) // cuts the connection

@@ -52,6 +52,7 @@ func routes() []route {
 	return []route{
 		{get, "/{$}", anyone, "", (*request).root},
 		{get, "/events", caller, "", (*request).follow},
+		{get, "/metrics", admin, "", (*request).metrics},
 		{get, "/healthz", anyone, "", (*request).healthz},
 		{post, "/auth", anyone, "namespace key", (*request).auth},
 
