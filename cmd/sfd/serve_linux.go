@@ -57,7 +57,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	log.Info("ready", "api", url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
-	apiConfig := api.Config{Secret: secret, Logger: log}
+	apiConfig := api.Config{Secret: secret, Logger: log, Stopping: ctx}
 	if h.peers == nil {
 		return serveAPI(ctx, listener, api.New(cloud, apiConfig), log)
 	}
