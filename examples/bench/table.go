@@ -96,6 +96,15 @@ func table(w io.Writer, figures []figure) error {
 	}
 	rate("System/get-instance", "GET an instance, one core", seedGet, "> 20000/s")
 	rate("System/list-1000", "GET a list of 1000, one core", seedList, "> 200/s")
+	if v, ok := value(figures, "ListLarge/instances?limit=100", "ns/op"); ok {
+		row("a page of 100 of 25,000 instances", ms(v), "", "", "< 5 ms")
+	}
+	if v, ok := value(figures, "ListLarge/instances", "ns/op"); ok {
+		row("a list of 25,000 instances, streamed", ms(v), "", "", "< 250 ms")
+	}
+	if v, ok := value(figures, "Authenticate", "req/s"); ok {
+		row("log in with a key that was used before", fmt.Sprintf("%.0f/s", v), "", "", "")
+	}
 	if v, ok := value(figures, "System/idle-daemon", "rss-bytes"); ok {
 		row("memory of an idle daemon", fmt.Sprintf("%.0f MB", v/1e6), fmt.Sprintf("%d MB the seed (*)", seedMemory), times(seedMemory*1e6/v), "< 40 MB")
 	}

@@ -126,6 +126,6 @@ func newServer(c cloud, cfg Config) *server {
 	s.logins, s.bodies = newGate(loginsEach), newGate(largeBodies)
 	s.meter = newMeter()
 	s.stopping, s.owners = s.Stopping, newMemory[string](4096)
-	s.encoded = newMemory[encodedRecord](8192)
+	s.encoded = newMemory[encodedRecord](32 << 10)
 	return s
 }

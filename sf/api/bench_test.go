@@ -5,14 +5,17 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/fake"
+	fabric "github.com/shakenfist/cloud/netfab/fake"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/sftest"
 	"github.com/shakenfist/cloud/sf/spec"
+	inmemory "github.com/shakenfist/cloud/store/memory"
 )
 
 // populated is a conversation with a cloud of n instances, and the URL of one.
@@ -95,4 +98,86 @@ func BenchmarkRoot(b *testing.B) {
 	c := newConversation(b)
 	b.Run("process", func(b *testing.B) { c.in(b, "/") })
 	b.Run("loopback", func(b *testing.B) { c.over(b, "/") })
+}
+
+// firstByte is a ResponseWriter that notes when the first piece of an answer came.
+type firstByte struct {
+	header http.Header
+	start  time.Time
+	first  time.Duration
+	size   int
+}
+
+func (w *firstByte) Header() http.Header { return w.header }
+func (w *firstByte) WriteHeader(int)     {}
+func (w *firstByte) Write(p []byte) (int, error) {
+	if w.size == 0 {
+		w.first = time.Since(w.start)
+	}
+	w.size += len(p)
+	return len(p), nil
+}
+
+// large is a cloud of so many instances on one simulated host.
+func large(b *testing.B, n int) *conversation {
+	host := fake.NewHost(fake.Config{Now: time.Now, Info: driver.Info{CPUs: 4096, MemoryMiB: 32 << 20}, Disk: 1 << 60})
+	records := inmemory.New(inmemory.Config{})
+	cloud, err := sf.Open(b.Context(), sf.Config{Store: records, Node: &sf.NodeConfig{
+		Name: "node1", Hypervisor: host.Hypervisor(), Volumes: host.Volumes(), Fabric: fabric.New(fabric.Config{Tag: "bench"}),
+		MaxInstances: n,
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { cloud.Close(); records.Close() })
+	c := converse(b, cloud)
+	var last string
+	for i := range n {
+		vm, err := cloud.CreateInstance(b.Context(), "demo", spec.InstanceSpec{
+			Name: fmt.Sprintf("vm%d", i), CPUs: 1, MemoryMiB: 64, Disks: []spec.Disk{{SizeGB: 8, Base: "cirros"}}, SSHKey: "ssh-ed25519 AAAA",
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		last = vm.UUID
+		if i%1000 != 0 && i != n-1 {
+			continue
+		}
+		if _, err := cloud.WaitInstance(b.Context(), last, sf.InstanceCreated); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return c
+}
+
+// BenchmarkListLarge lists 25,000 instances: how long until the first piece comes,
+// until a first page of 100 is there, and until all is.
+func BenchmarkListLarge(b *testing.B) {
+	c := large(b, 25_000)
+	for _, url := range []string{"/instances", "/instances?limit=100", "/instances?fields=uuid,name,state"} {
+		b.Run(strings.TrimPrefix(url, "/"), func(b *testing.B) {
+			r := httptest.NewRequest("GET", url, nil)
+			r.Header.Set("Authorization", "Bearer "+c.token("demo"))
+			var first time.Duration
+			size := 0
+			for b.Loop() {
+				w := &firstByte{header: http.Header{}, start: time.Now()}
+				c.server.ServeHTTP(w, r)
+				first, size = first+w.first, w.size
+			}
+			b.ReportMetric(float64(first.Nanoseconds())/float64(b.N)/1e6, "first-ms")
+			b.ReportMetric(float64(size)/1e6, "MB")
+		})
+	}
+}
+
+// BenchmarkAuthenticate logs in with a key that has been used before.
+func BenchmarkAuthenticate(b *testing.B) {
+	c := converse(b, sftest.New(b).Cloud)
+	for b.Loop() {
+		if w := c.ask("-", "POST", "/auth", nil, `{"namespace": "demo", "key": "secret-of-demo"}`); w.Code != 200 {
+			b.Fatal(w.Code, w.Body)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
 }

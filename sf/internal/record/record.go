@@ -36,8 +36,9 @@ type decoded struct {
 }
 
 // maxDecoded bounds the decoded records that are kept, by the bytes of their
-// texts. A record is decoded once per revision however often it is read.
-const maxDecoded = 32 << 20
+// texts: room for the records of 25,000 instances, which a small cloud never fills. A
+// record is decoded once per revision however often it is read.
+const maxDecoded = 128 << 20
 
 // New returns a Client over s. newID names transactions; it must never repeat.
 func New(s store.Store, newID func() string) *Client {
