@@ -44,7 +44,11 @@ func (m *machine) resume(ctx context.Context) error {
 	if m.note().State == driver.Running {
 		return nil
 	}
-	return m.thenSync(ctx, func(c *conn) error { return c.DomainResume(dom(m.id)) })
+	err := m.thenSync(ctx, func(c *conn) error { return c.DomainResume(dom(m.id)) })
+	if code(err) == errInvalidOp && m.note().State == driver.Running {
+		return nil // an earlier try went through, whose answer was lost with libvirtd
+	}
+	return err
 }
 
 // unstall lets a machine go on that had no room, unless somebody changed it since.

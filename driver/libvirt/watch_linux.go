@@ -68,9 +68,19 @@ func (h *Hypervisor) watchOnce(first func()) error {
 	}
 	h.use(c, newPlace(pid))
 	defer h.use(nil, nil)
+	// Nothing below may wait for the connection's successor, which we are to make.
+	alive, dead := context.WithCancel(h.ctx)
+	defer dead()
+	h.work.Go(func() {
+		defer dead()
+		select {
+		case <-c.end:
+		case <-alive.Done():
+		}
+	})
 	// What happened meanwhile, and between the subscription and here, no event tells.
 	h.expectNone()
-	h.lookAtAll()
+	h.lookAtAll(alive)
 	h.events.publish(driver.Event{})
 	first()
 	tick := time.NewTicker(h.cfg.Every)
@@ -78,13 +88,13 @@ func (h *Hypervisor) watchOnce(first func()) error {
 	for {
 		select {
 		case e := <-streams.life:
-			h.happened(e)
+			h.happened(alive, e)
 		case e := <-streams.trouble:
-			h.happened(e)
+			h.happened(alive, e)
 		case e := <-streams.reset:
-			h.happened(e)
+			h.happened(alive, e)
 		case <-tick.C:
-			h.housekeeping()
+			h.housekeeping(alive)
 		case <-c.end:
 			return nil
 		}
@@ -146,14 +156,14 @@ func (s streams) drain() {
 }
 
 // happened notes what only an event tells, and has the rest asked for.
-func (h *Hypervisor) happened(e any) {
+func (h *Hypervisor) happened(ctx context.Context, e any) {
 	switch e := e.(type) {
 	case *golibvirt.DomainEventCallbackLifecycleMsg:
 		hint := ""
 		if e.Msg.Event == eventShutdown && e.Msg.Detail == shutdownByHost {
 			hint = "the emulator was told to end, by a signal from the host"
 		}
-		h.look(e.Msg.Dom, hint)
+		h.look(ctx, e.Msg.Dom, hint)
 		if e.Msg.Event == eventUndefined {
 			h.events.publish(driver.Event{ID: textUUID(e.Msg.Dom.UUID)})
 		}
@@ -169,12 +179,12 @@ func (h *Hypervisor) happened(e any) {
 		if m.Reason == "enospc" {
 			what = "no space left on the host"
 		}
-		h.look(m.Dom, fmt.Sprintf("%s: %s", strings.TrimPrefix(m.DevAlias, "ua-"), what))
+		h.look(ctx, m.Dom, fmt.Sprintf("%s: %s", strings.TrimPrefix(m.DevAlias, "ua-"), what))
 	}
 }
 
 // look looks at one machine of ours.
-func (h *Hypervisor) look(d golibvirt.Domain, hint string) {
+func (h *Hypervisor) look(ctx context.Context, d golibvirt.Domain, hint string) {
 	id := textUUID(d.UUID)
 	if d.Name != domainName(id) {
 		return
@@ -189,12 +199,12 @@ func (h *Hypervisor) look(d golibvirt.Domain, hint string) {
 			return n
 		})
 	}
-	m.sync(h.ctx)
+	m.sync(ctx)
 }
 
 // lookAtAll looks at every machine of which a survey says something new.
-func (h *Hypervisor) lookAtAll() {
-	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Timeout)
+func (h *Hypervisor) lookAtAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
 	defer cancel()
 	all, err := h.survey(ctx)
 	if err != nil {
@@ -206,8 +216,8 @@ func (h *Hypervisor) lookAtAll() {
 }
 
 // housekeeping does what time alone asks for.
-func (h *Hypervisor) housekeeping() {
-	h.lookAtAll()
+func (h *Hypervisor) housekeeping(ctx context.Context) {
+	h.lookAtAll(ctx)
 	h.mu.Lock()
 	var all []*machine
 	for _, m := range h.machines {
