@@ -36,6 +36,7 @@ func TestLeaderFails(t *testing.T) {
 
 // Without a majority every call ends by itself, says why, and works again afterwards.
 func TestNoMajority(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, "3.6")
 	s := mustOpen(t, c.config())
 	x, err := s.Session(t.Context(), time.Hour)

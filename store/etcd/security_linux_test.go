@@ -106,6 +106,7 @@ func refusal(t *testing.T, name string, c Config, words ...string) {
 // A cluster with TLS knows its clients by their certificates, and they it; who is
 // wrong is told why.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	ours, others := newAuthority(t, "ours"), newAuthority(t, "others")
 	for _, release := range clustered {
 		t.Run(release, func(t *testing.T) {
@@ -154,6 +155,7 @@ func TestTLS(t *testing.T) {
 // With authentication switched on, a user of one prefix's role can use it and nothing else,
 // for longer than its token lives.
 func TestPassword(t *testing.T) {
+	t.Parallel()
 	for _, release := range clustered {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -63,17 +63,25 @@ func events(t testing.TB, w store.Watcher) store.Batch {
 	}
 }
 
-// each runs fn on a server of every release.
+// each runs fn on a server of every release, all at once.
 func each(t *testing.T, fn func(t *testing.T, v *server)) {
+	inTurn(t, func(t *testing.T, release string) {
+		t.Parallel()
+		fn(t, start(t, release, "http"))
+	})
+}
+
+func inTurn(t *testing.T, fn func(t *testing.T, release string)) {
 	for _, release := range releases {
-		t.Run(release, func(t *testing.T) { fn(t, start(t, release, "http")) })
+		t.Run(release, func(t *testing.T) { fn(t, release) })
 	}
 }
 
 // Watches that nobody reads lose nothing, hold up nobody, and need little memory
 // however much they have not read.
 func TestSlowWatches(t *testing.T) {
-	each(t, func(t *testing.T, v *server) {
+	inTurn(t, func(t *testing.T, release string) { // since all the process's memory is measured
+		v := start(t, release, "http")
 		const slow, commits, size = 8, 600, 64 << 10
 		s := mustOpen(t, v.config())
 		start := newest(t, s)
@@ -224,6 +232,7 @@ func TestMarkOfOthers(t *testing.T) {
 // The server is killed and comes back: watches go on where they were, sessions
 // and their keys are still there, and what was acknowledged is.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, v *server) {
 		c := v.config()
 		c.Timeout = time.Second // a commit to a dead server takes so long
