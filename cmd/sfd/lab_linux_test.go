@@ -399,7 +399,7 @@ func (l *lab) said(ctx context.Context, id string) *guest.Console {
 
 // timeout is a safety net, far beyond what anything here takes.
 func timeout(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

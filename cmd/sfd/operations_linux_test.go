@@ -88,7 +88,7 @@ func (s *story) create(name, boot, data, network string) string {
 	if err := json.Unmarshal([]byte(out), &made); err != nil || made.Power != "on" {
 		s.Fatalf("instance create: %v: %s", err, out)
 	}
-	s.sf(s.ctx, "instance", "wait", made.UUID, "--for", "login", "--timeout", "2m")
+	s.sf(s.ctx, "instance", "wait", made.UUID, "--for", "login", "--timeout", "5m")
 	return made.UUID
 }
 
@@ -108,7 +108,7 @@ func (s *story) is(power string) {
 
 func (s *story) login() {
 	s.Helper()
-	s.sf(s.ctx, "instance", "wait", s.id, "--for", "login", "--timeout", "2m")
+	s.sf(s.ctx, "instance", "wait", s.id, "--for", "login", "--timeout", "5m")
 }
 
 // run has a shell of the guest do something.
