@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/shakenfist/cloud/driver/drivertest"
 	"github.com/shakenfist/cloud/driver/libvirt/libvirttest"
 	"github.com/shakenfist/cloud/sf/client"
 	"github.com/shakenfist/cloud/sf/sftest/need"
@@ -62,6 +64,7 @@ func operations(t *testing.T, l *lab) {
 	}{
 		{"console", (*story).console},
 		{"raw ports", (*story).rawPorts},
+		{"screen", (*story).screen},
 		{"pause", (*story).pause},
 		{"reboots", (*story).reboots},
 		{"power", (*story).power},
@@ -202,6 +205,50 @@ func (s *story) rawPorts() {
 			conn.Close()
 			s.Errorf("port %d is open to the world", port)
 		}
+	}
+}
+
+// screen looks at the guest's screen through the API, and by way of the port that
+// sf-client opens.
+func (s *story) screen() {
+	direct, err := s.client.Display(s.ctx, s.id)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer direct.Close()
+	s.shows("the API", direct)
+	ctx, cancel := context.WithCancel(s.ctx)
+	cmd := s.cli(ctx, "--simple", "instance", "vdi", s.id)
+	said, err := cmd.StdoutPipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := in(s.machine, cmd.Start); err != nil {
+		s.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cancel()
+	where, err := bufio.NewReader(said).ReadString('\n')
+	if err != nil {
+		s.Fatalf("instance vdi: %q, %v", where, err)
+	}
+	viewer, err := dial(s.ctx, s.machine, strings.TrimSpace(where))
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer viewer.Close()
+	s.shows("instance vdi", viewer)
+}
+
+func (s *story) shows(way string, conn io.ReadWriteCloser) {
+	s.Helper()
+	defer context.AfterFunc(s.ctx, func() { conn.Close() })()
+	picture, err := drivertest.Screenshot(conn)
+	if err != nil {
+		s.Fatalf("the screen by way of %s: %v", way, err)
+	}
+	if drivertest.Blank(picture) {
+		s.Errorf("the screen by way of %s, %v, is blank", way, picture.Bounds())
 	}
 }
 

@@ -3,8 +3,40 @@ package drivertest
 import (
 	"encoding/binary"
 	"fmt"
+	"image"
 	"io"
 )
+
+// Screenshot shakes hands with a VNC server at the other end of conn, as one of
+// several viewers, and returns what the screen shows: for tests of what lies between.
+func Screenshot(conn io.ReadWriter) (image.Image, error) {
+	v, err := shake(conn, false)
+	if err != nil {
+		return nil, err
+	}
+	picture, err := v.look()
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(picture); i += 4 { // blue, green, red, nothing
+		picture[i], picture[i+2], picture[i+3] = picture[i+2], picture[i], 0xff
+	}
+	return &image.NRGBA{Pix: picture, Stride: 4 * v.width, Rect: image.Rect(0, 0, v.width, v.height)}, nil
+}
+
+// Blank reports whether a picture has one colour only.
+func Blank(picture image.Image) bool {
+	b := picture.Bounds()
+	first := picture.At(b.Min.X, b.Min.Y)
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			if picture.At(x, y) != first {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 // rfb is a viewer that knows just enough of the protocol (RFC 6143) to see what
 // is on a screen.

@@ -22,6 +22,8 @@ type note struct {
 	Verdict *verdict `json:"verdict,omitempty"`
 	// RebootBy is until when a shutdown of the guest means a new boot.
 	RebootBy time.Time `json:"reboot_by,omitzero"`
+	// RebootVia is the libvirtd that pressed the button for it.
+	RebootVia string `json:"reboot_via,omitempty"`
 	// Hint is what an event told of an end or an error that came with it.
 	Hint string `json:"hint,omitempty"`
 }
@@ -69,6 +71,7 @@ const (
 type moment struct {
 	now    time.Time
 	bootID string // of the host
+	via    string // the libvirtd that is asked
 	busy   bool   // one of our own calls is starting the machine
 }
 
@@ -81,7 +84,7 @@ func judge(n note, s seen, at moment) (note, deed) {
 	}
 	next, todo := decide(n, s, at)
 	if !s.active() && todo == nothing {
-		next.Starting, next.Verdict, next.RebootBy, next.Hint = false, nil, time.Time{}, ""
+		next.Starting, next.Verdict, next.RebootBy, next.RebootVia, next.Hint = false, nil, time.Time{}, "", ""
 	}
 	if next.State != n.State || next.Boot != n.Boot {
 		next.Since = at.now
@@ -141,12 +144,18 @@ func ended(n note, s seen, at moment) (note, deed) {
 		return be(driver.Defined, "")
 	case s.state == domShutoff && s.reason == offShutdown && n.Hint != "":
 		return be(driver.Crashed, n.Hint)
-	case s.state == domShutoff && s.reason == offShutdown && n.RebootBy.After(at.now):
+	case s.state == domShutoff && n.RebootBy.After(at.now) && (s.reason == offShutdown || unseen(n, s, at)):
 		return n, startAgain
 	case s.state == domShutoff && s.reason == offShutdown:
 		return be(driver.Stopped, "the guest shut down")
 	}
 	return be(driver.Crashed, crashReason(s))
+}
+
+// unseen reports whether this may be the shutdown that Reboot asked for: a libvirtd
+// that was started since then has not seen it, and calls it a crash.
+func unseen(n note, s seen, at moment) bool {
+	return s.reason == offCrashed && n.Hint == "" && n.RebootVia != at.via
 }
 
 func crashReason(s seen) string {

@@ -93,7 +93,7 @@ func (m *machine) begin(starting bool) error {
 	return m.update(func(n note) note {
 		m.busy, n.Starting = starting, starting
 		if starting {
-			n.Verdict, n.RebootBy, n.Hint = nil, time.Time{}, ""
+			n.Verdict, n.RebootBy, n.RebootVia, n.Hint = nil, time.Time{}, "", ""
 		}
 		return n
 	})
@@ -152,7 +152,7 @@ func (h *Hypervisor) Stop(ctx context.Context, id string, mode driver.StopMode) 
 // noReboot makes a guest that is off by now stay off.
 func noReboot(n note) note {
 	if !n.RebootBy.IsZero() && n.State.On() {
-		n.RebootBy, n.Verdict = time.Time{}, &verdict{State: driver.Defined}
+		n.RebootBy, n.RebootVia, n.Verdict = time.Time{}, "", &verdict{State: driver.Defined}
 	}
 	return n
 }

@@ -180,7 +180,7 @@ func (m *machine) recognize(ctx context.Context) error {
 
 // conclude judges what was seen; looking is held.
 func (m *machine) conclude(s seen) (driver.Status, error) {
-	at := moment{now: m.h.cfg.Now(), bootID: m.h.boot}
+	at := moment{now: m.h.cfg.Now(), bootID: m.h.boot, via: m.h.via()}
 	var todo deed
 	err := m.update(func(n note) note {
 		at.busy = m.busy
@@ -216,7 +216,7 @@ func (m *machine) unchanged(s seen) (driver.Status, bool) {
 	if !same {
 		return driver.Status{}, false
 	}
-	judged, todo := judge(n, s, moment{now: n.Since, bootID: m.h.boot})
+	judged, todo := judge(n, s, moment{now: n.Since, bootID: m.h.boot, via: m.h.via()})
 	return m.status(s), judged == n && todo == nothing
 }
 

@@ -101,7 +101,8 @@ func (h *Hypervisor) Reboot(ctx context.Context, id string) error {
 // press presses the power button; rebootBy, written down first, decides what the
 // shutdown will mean.
 func (m *machine) press(ctx context.Context, rebootBy time.Time) error {
-	if err := m.update(func(n note) note { n.RebootBy = rebootBy; return n }); err != nil {
+	via := m.h.via()
+	if err := m.update(func(n note) note { n.RebootBy, n.RebootVia = rebootBy, via; return n }); err != nil {
 		return err
 	}
 	return m.thenSync(ctx, func(c *conn) error {

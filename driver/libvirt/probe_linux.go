@@ -261,3 +261,6 @@ func (h *Hypervisor) place() *place {
 	}
 	return h.where
 }
+
+// via tells the libvirtd of the last connection from others.
+func (h *Hypervisor) via() string { return h.place().root }

@@ -34,11 +34,11 @@ func newLab(t *testing.T, change func(*qemu.Config)) *lab {
 		change(&l.cfg)
 	}
 	var cancel context.CancelFunc
-	l.ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
+	l.ctx, cancel = context.WithTimeout(context.Background(), 5*time.Minute)
 	l.open()
 	t.Cleanup(func() {
 		cancel()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also for a test that used its own up
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // also for a test that used its own up
 		defer cancel()
 		list, _ := l.h.List(ctx)
 		for _, m := range list {

@@ -82,7 +82,7 @@ func (m *machine) ended(t *testing.T, ctx context.Context) {
 }
 
 func safetyNet(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
