@@ -15,28 +15,14 @@ import (
 	"github.com/shakenfist/cloud/store/archive"
 )
 
-// Commands that take a file and then options.
-const (
-	backupCommand  = "backup"
-	restoreCommand = "restore"
-)
-
-type action = func(context.Context, *config, *slog.Logger) error
-
-// fileCommand is the command that args begin with, and what is left of them. Nil
-// when they begin with none; an error when its file is missing.
-func fileCommand(args []string) (act action, rest []string, err error) {
-	if len(args) == 0 || args[0] != backupCommand && args[0] != restoreCommand {
-		return nil, args, nil
-	}
-	if len(args) < 2 || args[1] == "" || args[1][0] == '-' {
-		return nil, nil, fmt.Errorf("%s needs a file: sfd %s FILE [options]", args[0], args[0])
-	}
-	path := args[1]
-	if args[0] == backupCommand {
-		return func(ctx context.Context, c *config, log *slog.Logger) error { return backup(ctx, c, path, log) }, args[2:], nil
-	}
-	return func(ctx context.Context, c *config, log *slog.Logger) error { return restore(ctx, c, path, log) }, args[2:], nil
+// recordCommands are about all of a cloud's records.
+var recordCommands = []*command{
+	{name: "backup", args: []string{"FILE"}, does: "writes all records to a new file, sfd running or not",
+		more: "Disks, images and secrets are not in it. The file is for root alone: hashed keys are in it.",
+		run:  func(ctx context.Context, c *config, call *call) error { return backup(ctx, c, call.args[0], call.log) }},
+	{name: "restore", args: []string{"FILE"}, does: "puts them into an empty data directory or etcd",
+		more: "Nothing is written where FILE is damaged or something is there already.",
+		run:  func(ctx context.Context, c *config, call *call) error { return restore(ctx, c, call.args[0], call.log) }},
 }
 
 // backup writes an archive of the cloud's records to a new file, which is

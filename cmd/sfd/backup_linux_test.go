@@ -311,7 +311,7 @@ func TestRestoreRefuses(t *testing.T) {
 			t.Errorf("%v: %d, %s", args, status, said)
 		}
 	}
-	if status, said := invoke(t, "backup"); status != 2 || !strings.Contains(said, "needs a file") {
+	if status, said := invoke(t, "backup"); status != 2 || !strings.Contains(said, "needs FILE: sfd backup FILE [options]") {
 		t.Errorf("%d, %s", status, said)
 	}
 }
