@@ -161,7 +161,7 @@ func TestBackupMovesCloud(t *testing.T) {
 	s := openOptions(t, local...)
 	host := newSimulated("a", 32<<10)
 	cloud := host.serve(t, s)
-	stop, err := keepStore(c, s, cloud.ID(), discard)
+	stop, err := serveAdmin(c, &admin{store: s, cloud: cloud, log: discard})
 	if err != nil {
 		t.Fatal(err)
 	}

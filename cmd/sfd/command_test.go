@@ -50,6 +50,11 @@ func TestBadUsage(t *testing.T) {
 		"backup one two":             `unexpected argument "two": sfd backup FILE [options]`,
 		"backup one --data-dir here": "want an absolute path",
 		"restore one --nonsense":     "not defined: --nonsense",
+		"key":                        "key what? say sfd key list, or set, or delete",
+		"key show":                   "key what?",
+		"key set system":             "key set needs NAME: sfd key set NAMESPACE NAME [options]",
+		"key list a b":               `unexpected argument "b"`,
+		"backup one --secret-file x": "not defined: --secret-file",
 		"--data-dir /x now":          `unexpected argument "now"`,
 	} {
 		var out, errs bytes.Buffer

@@ -64,6 +64,9 @@ type config struct {
 	version bool
 	help    bool
 
+	secretFile  string // of key set; empty: a random secret
+	writeClient bool   // of key set
+
 	warnings []string // for the log, once there is one
 }
 
