@@ -21,15 +21,15 @@ const adminSocket = "admin.sock"
 
 // What root can ask for there, over HTTP.
 const (
-	adminBackup = "/backup"
-	adminKeys   = "/keys" // ?namespace=NAME&name=NAME
+	adminBackup  = "/backup"
+	adminKeys    = "/keys"    // ?namespace=NAME&name=NAME
+	adminRecords = "/records" // of a doctor.Ask
 )
 
 // admin is what root may do with a cloud's records, whoever has them open.
 type admin struct {
 	store store.Store
 	cloud *sf.Cloud
-	node  string // this one
 	url   string // of the API
 	log   *slog.Logger
 }
@@ -40,6 +40,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET "+adminKeys, answer(a.listKeys))
 	mux.HandleFunc("PUT "+adminKeys, answer(a.setKey))
 	mux.HandleFunc("DELETE "+adminKeys, answer(a.deleteKey))
+	mux.HandleFunc("POST "+adminRecords, answer(a.records))
 	return mux
 }
 

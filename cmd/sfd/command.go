@@ -36,7 +36,7 @@ func (c *call) arg(i int, def string) string {
 
 // commands in the order of the help. A function, for the help of a command is one.
 func commands() []*command {
-	return slices.Concat(recordCommands, keyCommands, []*command{{name: guardCommand, run: logged(stand)}})
+	return slices.Concat(recordCommands, keyCommands, doctorCommands, []*command{{name: guardCommand, run: logged(stand)}})
 }
 
 type action = func(context.Context, *config, *slog.Logger) error

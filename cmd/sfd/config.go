@@ -66,6 +66,7 @@ type config struct {
 
 	secretFile  string // of key set; empty: a random secret
 	writeClient bool   // of key set
+	fix, json   bool   // of doctor
 
 	warnings []string // for the log, once there is one
 }

@@ -92,6 +92,7 @@ type healer struct {
 	*lab
 	ctx     context.Context
 	fabric  *linux.Fabric
+	tag     string
 	short   string
 	path    string // of the network's namespace
 	slowest time.Duration
@@ -107,7 +108,7 @@ func newHealer(l *lab, ctx context.Context, vni uint32) *healer {
 	if err := json.Unmarshal(data, &me); err != nil {
 		l.Fatal(err)
 	}
-	h := &healer{lab: l, ctx: ctx, short: netfab.ShortTag(me.tag())}
+	h := &healer{lab: l, ctx: ctx, tag: me.tag(), short: netfab.ShortTag(me.tag())}
 	names := filepath.Join(l.dir, "netns")
 	h.path = filepath.Join(names, netfab.NamespaceName(me.tag(), vni))
 	err = in(l.machine, func() (err error) {

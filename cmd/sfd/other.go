@@ -24,4 +24,8 @@ func lockDir(context.Context, *config) (io.Closer, error) {
 // dialDaemon finds nobody: no sfd runs elsewhere than on Linux.
 func dialDaemon(context.Context, *config) (net.Conn, error) { return nil, errNoDaemon }
 
+func runDoctor(context.Context, *config, *call) error {
+	return fmt.Errorf("doctor: a host of machines needs Linux: %w", errors.ErrUnsupported)
+}
+
 func cleanup(context.Context, *config, *slog.Logger) error { return nil }

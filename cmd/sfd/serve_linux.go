@@ -45,7 +45,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	defer func() { err = errors.Join(err, cloud.Close()) }()
 	url := c.apiURL(listener.Addr().(*net.TCPAddr).Port)
 	defer keepStore(c, h.store, log)()
-	stopAdmin, err := serveAdmin(c, &admin{store: h.store, cloud: cloud, node: h.node, url: url, log: log})
+	stopAdmin, err := serveAdmin(c, &admin{store: h.store, cloud: cloud, url: url, log: log})
 	if err != nil {
 		return err
 	}
