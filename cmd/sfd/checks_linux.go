@@ -31,6 +31,7 @@ func (p *patient) examine(ctx context.Context, s doctor.Snapshot) []doctor.Check
 		check func() (string, error)
 	}{
 		{"records", func() (string, error) { return p.checkRecords(s) }},
+		{"host", func() (string, error) { return "it has what sfd needs", checkHost(p.c) }},
 		{"kernel", func() (string, error) { return p.checkKernel(ctx) }},
 		{"machines", func() (string, error) { return p.checkMachines(ctx) }},
 		{"disk", p.checkDisk},
@@ -42,7 +43,7 @@ func (p *patient) examine(ctx context.Context, s doctor.Snapshot) []doctor.Check
 	var all []doctor.Check
 	note := func(name, text string, err error) {
 		if err != nil {
-			text = err.Error()
+			text = strings.TrimPrefix(err.Error(), name+": ")
 		}
 		all = append(all, doctor.Check{Name: name, Wrong: err != nil, Text: text})
 	}
@@ -63,6 +64,8 @@ func (p *patient) checkRecords(s doctor.Snapshot) (string, error) {
 		where = "etcd"
 	}
 	switch {
+	case p.first():
+		return "none yet: sfd founds a cloud when it starts", nil
 	case p.err != nil:
 		return "", p.err
 	case s.Cloud == "":
@@ -79,7 +82,20 @@ func (p *patient) checkRecords(s doctor.Snapshot) (string, error) {
 			networks++
 		}
 	}
-	return fmt.Sprintf("%s has %d instances and %d networks for this node", where, instances, networks), nil
+	return fmt.Sprintf("%s; they name %s and %s of this node", where, count(instances, "instance"), count(networks, "network")), nil
+}
+
+// first reports whether no sfd has ever run over the data directory.
+func (p *patient) first() bool {
+	_, err := os.Stat(p.c.path(storeName))
+	return p.known.Cloud == "" && !p.c.shared() && errors.Is(err, fs.ErrNotExist)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // checkMember asks one member of etcd alone.
@@ -108,14 +124,11 @@ func (p *patient) checkKernel(ctx context.Context) (string, error) {
 	if err := probeKernel(ctx, filepath.Join(dir, "probe"), p.c.nodeIP.IsValid()); err != nil {
 		return "", err
 	}
-	return "it makes all that networks need", checkAddress(p.c.nodeIP)
+	return "it makes all that networks need", nil
 }
 
 // checkMachines opens the hypervisor beside the one that the running sfd has open.
 func (p *patient) checkMachines(ctx context.Context) (string, error) {
-	if err := checkHost(p.c); err != nil {
-		return "", err
-	}
 	dir, err := os.MkdirTemp("", "sfd-doctor-")
 	if err != nil {
 		return "", err
@@ -145,12 +158,18 @@ func (p *patient) checkMachines(ctx context.Context) (string, error) {
 
 func (p *patient) checkDisk() (string, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(p.c.dataDir, &st); err != nil {
+	dir := p.c.dataDir
+	err := unix.Statfs(dir, &st)
+	for p.first() && errors.Is(err, fs.ErrNotExist) && dir != "/" { // where it would be made
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &st)
+	}
+	if err != nil {
 		return "", fmt.Errorf("%s: %w", p.c.dataDir, err)
 	}
 	free, all := int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
 	want := min(int64(p.c.minFreeDisk)<<30, all/10)
-	text := fmt.Sprintf("%.1f of %.1f GiB are free in %s", float64(free)/(1<<30), float64(all)/(1<<30), p.c.dataDir)
+	text := fmt.Sprintf("%.1f of %.1f GiB are free in %s", float64(free)/(1<<30), float64(all)/(1<<30), dir)
 	if free < want {
 		return "", fmt.Errorf("%s, less than the %.1f that should be: make room, or delete instances and snapshots", text, float64(want)/(1<<30))
 	}
@@ -174,10 +193,7 @@ func (p *patient) checkClock() (string, error) {
 	if err != nil || state != unix.TIME_ERROR {
 		return "it is set by a time server", nil
 	}
-	if p.c.shared() {
-		return "", errors.New("nobody keeps it right, as the machines of one cloud need: run an NTP client, such as chrony")
-	}
-	return "nobody keeps it right (no NTP client)", nil
+	return "nobody keeps it right: run an NTP client, such as chrony, where times of several machines are compared", nil
 }
 
 // checkOthers looks for an sfd that should not be.
@@ -200,6 +216,9 @@ func (p *patient) checkOthers(ctx context.Context, s doctor.Snapshot) (string, e
 func (p *patient) checkClientFile() (string, error) {
 	path := p.c.clientFile
 	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && p.first() {
+		return "none yet", nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("there is no %s: sfd makes one when it starts, and so does sfd key set system NAME --write-client-file", path)
 	}
@@ -247,7 +266,7 @@ func (p *patient) checkPorts(s doctor.Snapshot) (string, error) {
 			raw++
 		}
 	}
-	return fmt.Sprintf("%d raw ports of instances are open, as recorded", raw), nil
+	return count(raw, "raw port") + " of instances, all open", nil
 }
 
 // listens are the addresses that sfd listens on.

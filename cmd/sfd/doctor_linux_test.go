@@ -15,6 +15,8 @@ import (
 
 	"github.com/shakenfist/cloud/cmd/sfd/internal/doctor"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/libvirt"
+	"github.com/shakenfist/cloud/driver/libvirt/libvirttest"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/sf/client"
@@ -68,10 +70,10 @@ func TestDoctor(t *testing.T) {
 
 	orphans := map[string]doctor.Verdict{
 		lostInstance: doctor.Orphan, lostSnapshot: doctor.Orphan, "ip odd": doctor.Orphan, "tmp/half": doctor.Orphan,
-		netfab.NamespaceName(w.tag, 7): doctor.Orphan, "machine " + lostMachine: doctor.Orphan, "QEMU " + strayQEMU: doctor.Orphan,
+		netfab.NamespaceName(w.tag, 7): doctor.Orphan, "machine " + lostMachine: doctor.Orphan, "QEMU of " + strayQEMU: doctor.Orphan,
 	}
 	others := map[string]doctor.Verdict{
-		"ip theirs": doctor.Foreign, netfab.NamespaceName("cloud/other", 8): doctor.Foreign, "QEMU " + foreignQEMU: doctor.Foreign,
+		"ip theirs": doctor.Foreign, netfab.NamespaceName("cloud/other", 8): doctor.Foreign, "QEMU of " + foreignQEMU: doctor.Foreign,
 		"sfo-abcdef": doctor.Unproven, "machine " + idle: doctor.Explained, "volumes " + filepath.Join(l.dir, "data/instances", idle): doctor.Explained,
 	}
 	w.finds(orphans)
@@ -106,6 +108,55 @@ func TestDoctor(t *testing.T) {
 	l.start()
 	if i, err := l.client.Instance(ctx, idle); err != nil || i.Status.Power != spec.PowerOn {
 		t.Errorf("the instance: %+v, %v", i, err)
+	}
+}
+
+// TestDoctorLibvirt does the same with domains of a libvirtd.
+func TestDoctorLibvirt(t *testing.T) {
+	l := newLabOn(t, libvirttest.Start(t))
+	ctx := timeout(t)
+	l.start()
+	w := &ward{newHealer(l, ctx, 1)}
+	idle := w.idle()
+	if status, said := w.doctor(); status != 0 || !strings.Contains(said, "machine sf:"+idle+": instance idle") {
+		t.Fatalf("a host that is well: %d, %s", status, said)
+	}
+	l.stop()
+	w.domain(filepath.Join(l.dir, "data", "libvirt"), w.tag, lostMachine)
+	w.domain(t.TempDir(), "cloud/other", foreignQEMU)
+	others := map[string]doctor.Verdict{"sf:" + idle: doctor.Explained, "sf:" + foreignQEMU: doctor.Foreign}
+	w.finds(map[string]doctor.Verdict{"sf:" + lostMachine: doctor.Orphan})
+	w.finds(others)
+	if status, said := w.doctor("--fix"); status != 0 || strings.Count(said, "  removed ") != 1 {
+		t.Errorf("fix: %d, %s", status, said)
+	}
+	w.finds(others)
+	if _, there := w.report().verdicts["machine sf:"+lostMachine]; there {
+		t.Error("an orphan is left")
+	}
+}
+
+// domain defines a machine of an owner's.
+func (w *ward) domain(dir, owner, id string) {
+	w.T.Helper()
+	h, err := libvirt.New(w.ctx, libvirt.Config{Dir: dir, Socket: w.virt.Socket, Owner: owner, Accel: "tcg"})
+	w.check(err)
+	defer h.Close()
+	w.check(h.Create(w.ctx, driver.Spec{ID: id, Name: id, CPUs: 1, MemoryMiB: 32, Video: driver.Video{Model: "none"}, Dir: filepath.Join(w.dir, id)}))
+}
+
+// TestDoctorFirst asks on a host where sfd has never run: it is told whether it could.
+func TestDoctorFirst(t *testing.T) {
+	l := newLab(t)
+	cmd := l.command()
+	cmd.Args = append([]string{cmd.Args[0], "doctor"}, cmd.Args[1:]...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := in(l.machine, cmd.Run); err != nil || !strings.Contains(said.String(), "no cloud has been on this host yet") {
+		t.Errorf("%v: %s", err, said.String())
+	}
+	if _, err := os.Stat(filepath.Join(l.dir, "data")); !os.IsNotExist(err) {
+		t.Errorf("it has made something: %v", err)
 	}
 }
 

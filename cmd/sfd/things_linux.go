@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -84,7 +85,7 @@ func (p *patient) processes(context.Context) (all []doctor.Thing, err error) {
 }
 
 func processThing(q qemu.Process) doctor.Thing {
-	t := doctor.Thing{Kind: doctor.Process, Name: "QEMU " + q.ID, Instance: uuidOf(q.ID), PID: q.PID,
+	t := doctor.Thing{Kind: doctor.Process, Name: fmt.Sprintf("%d, QEMU of %s", q.PID, q.ID), Instance: uuidOf(q.ID), PID: q.PID,
 		Why: "its messages go to " + q.Dir}
 	if q.Dir == "" {
 		t.Why = "it has arguments like ours, and its messages go elsewhere"
@@ -122,27 +123,37 @@ func (p *patient) files(context.Context) (all []doctor.Thing, err error) {
 
 var groupName = regexp.MustCompile(`^sf-[0-9a-f]{6}$`)
 
-// cgroups lists machines' control groups, in all hierarchies.
+// cgroups lists machines' control groups, in all hierarchies. Of others only those
+// with machines in them are worth a word.
 func (p *patient) cgroups(context.Context) (all []doctor.Thing, err error) {
-	for _, pattern := range []string{"/sys/fs/cgroup/sf-*", "/sys/fs/cgroup/*/sf-*", "/sys/fs/cgroup/sf-*/*/cgroup.procs", "/sys/fs/cgroup/*/sf-*/*/cgroup.procs"} {
-		groups, err := filepath.Glob(pattern)
+	mine := cgroup(p.tag)
+	for _, hierarchy := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		tops, err := filepath.Glob(hierarchy + "sf-*")
 		if err != nil {
 			return nil, err
 		}
-		for _, path := range groups {
-			path = strings.TrimSuffix(path, "/cgroup.procs")
-			top, name := filepath.Base(path), ""
-			if !groupName.MatchString(top) {
-				top, name = filepath.Base(filepath.Dir(path)), top
+		for _, top := range tops {
+			name := filepath.Base(top)
+			machines, err := filepath.Glob(top + "/*/cgroup.procs")
+			if err != nil {
+				return nil, err
 			}
-			if !groupName.MatchString(top) || name != "" && uuidOf(name) == "" {
+			if !groupName.MatchString(name) || name != mine && len(machines) == 0 {
 				continue
 			}
-			t := doctor.Thing{Kind: doctor.Cgroup, Name: path, Instance: name, Tag: top, Why: "it is named after its owner"}
-			if top == cgroup(p.tag) {
-				t.Tag = p.tag
+			t := doctor.Thing{Kind: doctor.Cgroup, Name: top, Tag: name, Why: "it is named after its owner"}
+			if name != mine {
+				all = append(all, t)
+				continue
 			}
+			t.Tag = p.tag
 			all = append(all, t)
+			for _, m := range machines {
+				t.Name = filepath.Dir(m)
+				if t.Instance = uuidOf(filepath.Base(t.Name)); t.Instance != "" {
+					all = append(all, t)
+				}
+			}
 		}
 	}
 	return all, nil

@@ -41,7 +41,7 @@ func Text(w io.Writer, r Report) {
 	}
 	for _, f := range r.Things {
 		fmt.Fprintf(w, "  %-8s  %s %s: %s\n", f.Verdict, f.Kind, f.Name, f.Because)
-		if f.Why != "" && f.Verdict != Explained {
+		if f.Why != "" && f.Verdict != Explained && f.Verdict != Foreign {
 			fmt.Fprintf(w, "            %s\n", f.Why)
 		}
 	}
