@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -145,6 +146,41 @@ func (w *ward) domain(dir, owner, id string) {
 	w.check(h.Create(w.ctx, driver.Spec{ID: id, Name: id, CPUs: 1, MemoryMiB: 32, Video: driver.Video{Model: "none"}, Dir: filepath.Join(w.dir, id)}))
 }
 
+// TestDoctorEtcd asks where the records are elsewhere: of sfd, without it, and without them.
+func TestDoctorEtcd(t *testing.T) {
+	l := newLab(t)
+	etcd := exec.Command(need.Program(t, "etcd", "etcd-server"), "--data-dir", t.TempDir(), "--log-level", "error")
+	if err := in(l.machine, etcd.Start); err != nil {
+		t.Fatal(err)
+	}
+	end := sync.OnceFunc(func() {
+		etcd.Process.Kill()
+		etcd.Wait()
+	})
+	t.Cleanup(end)
+	l.more = []string{"--etcd-endpoints", "http://127.0.0.1:2379", "--node-ip", uplink}
+	l.start()
+	w := &ward{newHealer(l, timeout(t), 1)}
+	idle := w.idle()
+	well := func(when string) {
+		t.Helper()
+		if status, said := w.doctor(); status != 0 || !strings.Contains(said, "etcd http://127.0.0.1:2379: answers") || !strings.Contains(said, "instance idle") {
+			t.Errorf("%s: %d, %s", when, status, said)
+		}
+	}
+	well("running")
+	l.kill()
+	well("killed")
+	if status, said := w.sfd("key", "list"); status != 0 || !strings.HasPrefix(said, "deploy-") {
+		t.Errorf("key list: %d, %s", status, said)
+	}
+	end()
+	if status, said := w.doctor("--fix"); status != 1 || !strings.Contains(said, "  wrong     etcd http://127.0.0.1:2379") {
+		t.Errorf("without etcd: %d, %s", status, said)
+	}
+	w.finds(map[string]doctor.Verdict{"machine " + idle: doctor.Unknown})
+}
+
 // TestDoctorFirst asks on a host where sfd has never run: it is told whether it could.
 func TestDoctorFirst(t *testing.T) {
 	l := newLab(t)
@@ -175,8 +211,14 @@ func (w *ward) idle() string {
 // doctor runs sfd doctor on the machine.
 func (w *ward) doctor(more ...string) (status int, said string) {
 	w.T.Helper()
+	return w.sfd(append([]string{"doctor"}, more...)...)
+}
+
+// sfd runs a command of sfd's on the machine.
+func (w *ward) sfd(args ...string) (status int, said string) {
+	w.T.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command("/proc/self/exe", append(append([]string{"doctor"}, w.args()...), more...)...)
+	cmd := exec.Command("/proc/self/exe", append(args, w.args()...)...)
 	cmd.Env = append(os.Environ(), asDaemon+"=1")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	w.check(in(w.machine, cmd.Start))
