@@ -57,7 +57,7 @@ func (a *admin) records(r *http.Request) (*doctor.Records, error) {
 		return nil, fmt.Errorf("a question about records: %w", err)
 	}
 	ctx := r.Context()
-	known := &doctor.Records{Instances: map[string]doctor.Instance{}, Networks: map[string]doctor.Network{}, Snapshots: map[string]doctor.Copy{}}
+	known := &doctor.Records{Cloud: a.cloud.ID(), Instances: map[string]doctor.Instance{}, Networks: map[string]doctor.Network{}, Snapshots: map[string]doctor.Copy{}}
 	placed, err := a.cloud.NodeWork(ctx, ask.Node, sf.KindInstance)
 	if err != nil {
 		return nil, err

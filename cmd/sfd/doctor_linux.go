@@ -88,7 +88,7 @@ func (p *patient) look(ctx context.Context) (s doctor.Snapshot, err error) {
 	if s.Cloud != "" {
 		s.Tag = p.tag
 	}
-	if s.Things, err = p.things(ctx); err != nil || p.link == nil {
+	if s.Things, err = p.things(ctx); err != nil || p.link == nil || s.Cloud == "" {
 		return s, err
 	}
 	s.Records, p.err = p.ask(ctx, s.Things)
@@ -105,6 +105,10 @@ func (p *patient) ask(ctx context.Context, things []doctor.Thing) (*doctor.Recor
 	records := &doctor.Records{}
 	if err := p.link.do(ctx, http.MethodPost, adminRecords, bytes.NewReader(question), records); err != nil {
 		return nil, err
+	}
+	if records.Cloud != p.known.Cloud { // which name nothing of ours: everything would seem to be left over
+		return nil, fmt.Errorf("the records are of cloud %s, but this host's machines belong to cloud %s (%s): they tell nothing of them",
+			records.Cloud, p.known.Cloud, p.c.path(identityName))
 	}
 	return records, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/shakenfist/cloud/driver/libvirt/libvirttest"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/client"
 	"github.com/shakenfist/cloud/sf/sftest/need"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -103,6 +104,14 @@ func TestDoctor(t *testing.T) {
 	w.check(os.Rename(records, records+".away"))
 	if status, said := w.doctor("--fix"); status != 1 || !strings.Contains(said, "no cloud's records") || strings.Contains(said, "removed") {
 		t.Errorf("without records: %d, %s", status, said)
+	}
+	w.finds(map[string]doctor.Verdict{lostInstance: doctor.Unknown, "machine " + idle: doctor.Unknown})
+	// Nor where they are another cloud's, which names nothing of this one.
+	other, err := sf.Open(ctx, sf.Config{Store: openOptions(t, "--data-dir", filepath.Join(l.dir, "data"))})
+	w.check(err)
+	w.check(other.Close(), other.Config().Store.Close())
+	if status, said := w.doctor("--fix"); status != 1 || !strings.Contains(said, "the records are of cloud "+other.ID()) || strings.Contains(said, "removed") {
+		t.Errorf("with another cloud's records: %d, %s", status, said)
 	}
 	w.finds(map[string]doctor.Verdict{lostInstance: doctor.Unknown, "machine " + idle: doctor.Unknown})
 	w.check(os.Rename(records+".away", records))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/shakenfist/cloud/cmd/sfd/internal/doctor"
 	"github.com/shakenfist/cloud/driver/qemu"
@@ -36,7 +35,7 @@ func (p *patient) destroy(ctx context.Context, t doctor.Thing) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.Destroy(ctx, strings.TrimPrefix(t.Name, "sf:")), h.Close())
+	return errors.Join(h.Destroy(ctx, t.Instance), h.Close())
 }
 
 // endProcess kills a QEMU if it is still the one that was seen.

@@ -16,6 +16,9 @@ import (
 	"github.com/shakenfist/cloud/store"
 )
 
+// cloudRecords is how the keys of a cloud begin.
+const cloudRecords = "sf/"
+
 var errNoDaemon = errors.New("no sfd runs here")
 
 // reach is a way to the records: the sfd that runs here, else we open them
@@ -68,10 +71,10 @@ func openRecords(ctx context.Context, c *config) (_ *link, err error) {
 		return nil, err
 	}
 	open = append(open, s)
-	if l, err := s.List(ctx, "", store.Page{Limit: 1}); err != nil {
+	if l, err := s.List(ctx, cloudRecords, store.Page{Limit: 1}); err != nil {
 		return nil, err
-	} else if len(l.Records) == 0 {
-		return nil, errors.New("there is no cloud: the store is empty")
+	} else if len(l.Records) == 0 { // and none shall be founded by this
+		return nil, errors.New("there is no cloud: the store has no records of one")
 	}
 	cloud, err := sf.Open(ctx, sf.Config{Store: s})
 	if err != nil {

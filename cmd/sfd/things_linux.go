@@ -38,7 +38,10 @@ func (p *patient) things(ctx context.Context) (all []doctor.Thing, err error) {
 func (p *patient) machines(ctx context.Context) (all []doctor.Thing, err error) {
 	definitions, err := qemu.Definitions(p.registry())
 	for _, d := range definitions {
-		all = append(all, doctor.Thing{Kind: doctor.Machine, Name: d.ID, Tag: p.tag, Instance: uuidOf(d.ID), PID: d.PID,
+		if uuidOf(d.ID) == "" {
+			continue
+		}
+		all = append(all, doctor.Thing{Kind: doctor.Machine, Name: d.ID, Tag: p.tag, Instance: d.ID, PID: d.PID,
 			Why: "it is in the data directory's " + filepath.Base(p.registry())})
 	}
 	if err != nil || p.c.virt != "libvirt" {

@@ -82,6 +82,7 @@ func add(list *[]string, id string) {
 // Records is what the records say of what was asked, and what else the node has
 // a part in. What does not exist is not there.
 type Records struct {
+	Cloud     string // whose these are
 	Instances map[string]Instance
 	Networks  map[string]Network
 	Snapshots map[string]Copy
