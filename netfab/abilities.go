@@ -72,13 +72,32 @@ type Owned struct {
 	Tag string
 	// Network is the ID of the network that it serves, where it serves one.
 	Network string
+	// Part is what it is in a fabric of that tag; empty where such a fabric has no
+	// part for it, as for a table of another name.
+	Part Part
 	// Why says by what it is known to be somebody's.
 	Why string
 }
+
+// Part is what a thing is in a fabric.
+type Part string
+
+// Parts. The last three are the host's as a whole.
+const (
+	PartNetwork Part = "network" // a network's namespace
+	PartRouter  Part = "router"  // the outer end of a network's router
+	PartOutside Part = "outside" // the segment where routers meet the world, and its rules
+	PartFence   Part = "fence"   // of fenced routers (Outside.Fenced)
+	PartShared  Part = "shared"  // what other hosts share of the segment (Routed)
+)
 
 // Inventor is the ability to list what exists on the host of all fabrics, this
 // one's and others', whatever is wanted.
 type Inventor interface {
 	// Inventory lists it, sorted by Tag, Kind and Name.
 	Inventory(ctx context.Context) ([]Owned, error)
+	// Remove removes one thing that Inventory listed under this fabric's tag, with all
+	// that is in it, in use or not. Its mark is read again first: what is gone is nil;
+	// what has become something else, or is not of this tag, is ErrForeign.
+	Remove(ctx context.Context, thing Owned) error
 }

@@ -162,3 +162,10 @@ func (c *Cloud) tagged(ctx context.Context, namespace string, weights map[string
 	}
 	return sum, nil
 }
+
+// NodeWork returns the UUIDs of the objects of a kind that a node has a part in,
+// sorted: an entry is made before the node does anything for an object, and goes
+// when nothing of it is left there.
+func (c *Cloud) NodeWork(ctx context.Context, node string, kind Kind) ([]string, error) {
+	return c.workOf(ctx, node, kind)
+}

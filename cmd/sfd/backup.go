@@ -6,37 +6,21 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/shakenfist/cloud/sf"
-	"github.com/shakenfist/cloud/store"
 	"github.com/shakenfist/cloud/store/archive"
 )
 
-// Commands that take a file and then options.
-const (
-	backupCommand  = "backup"
-	restoreCommand = "restore"
-)
-
-type action = func(context.Context, *config, *slog.Logger) error
-
-// fileCommand is the command that args begin with, and what is left of them. Nil
-// when they begin with none; an error when its file is missing.
-func fileCommand(args []string) (act action, rest []string, err error) {
-	if len(args) == 0 || args[0] != backupCommand && args[0] != restoreCommand {
-		return nil, args, nil
-	}
-	if len(args) < 2 || args[1] == "" || args[1][0] == '-' {
-		return nil, nil, fmt.Errorf("%s needs a file: sfd %s FILE [options]", args[0], args[0])
-	}
-	path := args[1]
-	if args[0] == backupCommand {
-		return func(ctx context.Context, c *config, log *slog.Logger) error { return backup(ctx, c, path, log) }, args[2:], nil
-	}
-	return func(ctx context.Context, c *config, log *slog.Logger) error { return restore(ctx, c, path, log) }, args[2:], nil
+// recordCommands are about all of a cloud's records.
+var recordCommands = []*command{
+	{name: "backup", args: []string{"FILE"}, does: "writes all records to a new file, sfd running or not",
+		more: "Disks, images and secrets are not in it. The file is for root alone: hashed keys are in it.",
+		run:  func(ctx context.Context, c *config, call *call) error { return backup(ctx, c, call.args[0], call.log) }},
+	{name: "restore", args: []string{"FILE"}, does: "puts such a file into an empty data directory or etcd",
+		more: "Nothing is written where FILE is damaged or something is there already.",
+		run:  func(ctx context.Context, c *config, call *call) error { return restore(ctx, c, call.args[0], call.log) }},
 }
 
 // backup writes an archive of the cloud's records to a new file, which is
@@ -71,48 +55,14 @@ func backup(ctx context.Context, c *config, path string, log *slog.Logger) error
 	return syncDir(filepath.Dir(path))
 }
 
-// copyRecords writes an archive: of etcd by itself, of the data directory by the sfd that
-// runs there, else by itself too.
+// copyRecords writes an archive of the records, by whoever can open them.
 func copyRecords(ctx context.Context, c *config, w io.Writer) error {
-	if c.shared() {
-		return archiveStore(ctx, c, w)
-	}
-	if _, err := os.Stat(c.path(storeName)); err != nil {
-		return fmt.Errorf("no cloud's records are in %s: %w", c.dataDir, err)
-	}
-	running, err := askDaemon(ctx, c, w)
-	if running || err != nil {
-		return err
-	}
-	lock, err := lockDir(ctx, c)
+	l, err := reach(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	return archiveStore(ctx, c, w)
-}
-
-// archiveStore opens the store and writes its archive.
-func archiveStore(ctx context.Context, c *config, w io.Writer) error {
-	s, err := openStore(ctx, c, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	l, err := s.List(ctx, "", store.Page{Limit: 1})
-	if err != nil {
-		return err
-	}
-	if len(l.Records) == 0 {
-		return errors.New("there is no cloud: the store is empty")
-	}
-	cloud, err := sf.Open(ctx, sf.Config{Store: s})
-	if err != nil {
-		return err
-	}
-	defer cloud.Close()
-	_, err = archive.Write(ctx, w, s, archive.Header{Cloud: cloud.ID(), Made: time.Now().UTC()})
-	return err
+	err = l.do(ctx, http.MethodGet, adminBackup, nil, w)
+	return errors.Join(err, l.Close())
 }
 
 // restore puts an archive into the store that the options name, which must be empty.

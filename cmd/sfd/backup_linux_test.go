@@ -161,7 +161,7 @@ func TestBackupMovesCloud(t *testing.T) {
 	s := openOptions(t, local...)
 	host := newSimulated("a", 32<<10)
 	cloud := host.serve(t, s)
-	stop, err := keepStore(c, s, cloud.ID(), discard)
+	stop, err := serveAdmin(c, &admin{store: s, cloud: cloud, log: discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestRestoreRefuses(t *testing.T) {
 			t.Errorf("%v: %d, %s", args, status, said)
 		}
 	}
-	if status, said := invoke(t, "backup"); status != 2 || !strings.Contains(said, "needs a file") {
+	if status, said := invoke(t, "backup"); status != 2 || !strings.Contains(said, "needs FILE: sfd backup FILE [options]") {
 		t.Errorf("%d, %s", status, said)
 	}
 }

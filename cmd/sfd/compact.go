@@ -14,6 +14,16 @@ import (
 // goes. It is beside the cloud's keys.
 const compactKey = "!compacted"
 
+// keepStore does what a store needs beside a cloud, until it is stopped: one in etcd
+// has to be compacted.
+func keepStore(c *config, s store.Store, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	if c.shared() && c.etcd.retention > 0 {
+		go keepCompact(ctx, s, c.etcd.retention, log)
+	}
+	return cancel
+}
+
 // keepCompact forgets a shared store's history older than retention, now and then,
 // until ctx is done. Every node tries; one of them gets the turn.
 func keepCompact(ctx context.Context, s store.Store, retention time.Duration, log *slog.Logger) {

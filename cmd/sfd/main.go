@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -34,25 +35,18 @@ const guardCommand = "guard"
 
 // Main is sfd as a function: it runs until ctx is done, and returns the exit status.
 func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	act := serve
-	if len(args) > 0 && args[0] == guardCommand {
-		act, args = stand, args[1:]
-	}
-	byFile, args, err := fileCommand(args)
+	cmd, args, err := findCommand(args)
 	if err != nil {
 		fmt.Fprintln(stderr, "sfd:", err)
 		return 2
 	}
-	if byFile != nil {
-		act = byFile
-	}
-	c, err := parse(args, environ)
+	c, given, err := parseCommand(cmd, args, environ)
 	switch {
 	case err != nil:
 		fmt.Fprintln(stderr, "sfd:", err)
 		return 2
 	case c.help:
-		usage(stdout)
+		cmd.help(stdout)
 		return 0
 	case c.version:
 		fmt.Fprintln(stdout, "sfd", versionText())
@@ -62,15 +56,25 @@ func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 	for _, w := range c.warnings {
 		log.Warn(w)
 	}
-	if c.cleanup {
-		act = cleanup
-	}
 	c.args = args
-	if err := act(ctx, c, log); err != nil {
-		fmt.Fprintln(stderr, "sfd:", err)
+	if err := cmd.run(ctx, c, &call{args: given, stdout: stdout, log: log}); err != nil {
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintln(stderr, "sfd:", err)
+		}
 		return 1
 	}
 	return 0
+}
+
+// errSaid is a failure that the command has told of already.
+var errSaid = errors.New("as said")
+
+// runHost is sfd without a command.
+func runHost(ctx context.Context, c *config, log *slog.Logger) error {
+	if c.cleanup {
+		return cleanup(ctx, c, log)
+	}
+	return serve(ctx, c, log)
 }
 
 func newLogger(c *config, w io.Writer) *slog.Logger {

@@ -33,13 +33,44 @@ var dead = map[string]string{
 // theClients are sf-client's variables, which mean nothing here.
 var theClients = []string{"NAMESPACE", "KEY", "API_URL"}
 
-// parse reads the command line (without the program's name) and an environment
-// as os.Environ gives it.
+// parse reads the daemon's command line (without the program's name) and an
+// environment as os.Environ gives it.
 func parse(args, environ []string) (*config, error) {
-	c := defaults()
+	c, _, err := parseCommand(&command{}, args, environ)
+	return c, err
+}
+
+// parseCommand reads a command's options, and its arguments anywhere among them.
+func parseCommand(cmd *command, args, environ []string) (c *config, given []string, err error) {
+	c = defaults()
 	if err := parseEnvironment(c, environ); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	set := flagsOf(c, slices.Concat(cmd.options, options))
+	for rest := args; ; given, rest = append(given, set.Arg(0)), set.Args()[1:] {
+		switch err := set.Parse(rest); {
+		case errors.Is(err, flag.ErrHelp):
+			c.help = true
+			return c, nil, nil
+		case err != nil:
+			text := strings.NewReplacer("for flag -", "for --", "not defined: -", "not defined: --").Replace(err.Error())
+			return nil, nil, fmt.Errorf("%s (sfd --help lists the options)", text)
+		}
+		if set.NArg() == 0 {
+			break
+		}
+	}
+	if c.version {
+		return c, nil, nil
+	}
+	if given, err = cmd.take(given); err != nil {
+		return nil, nil, err
+	}
+	return c, given, c.check()
+}
+
+// flagsOf has options write into c.
+func flagsOf(c *config, options []option) *flag.FlagSet {
 	set := flag.NewFlagSet("sfd", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.Usage = func() {}
@@ -52,19 +83,7 @@ func parse(args, environ []string) (*config, error) {
 			set.Func(o.flag, "", func(v string) error { return o.set(c, v) })
 		}
 	}
-	switch err := set.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		c.help = true
-	case err != nil:
-		text := strings.NewReplacer("for flag -", "for --", "not defined: -", "not defined: --").Replace(err.Error())
-		return nil, fmt.Errorf("%s (sfd --help lists the options)", text)
-	case set.NArg() > 0:
-		return nil, fmt.Errorf("unexpected argument %q: options begin with -- (sfd --help lists them)", set.Arg(0))
-	}
-	if c.help || c.version {
-		return c, nil
-	}
-	return c, c.check()
+	return set
 }
 
 func parseEnvironment(c *config, environ []string) error {
@@ -103,12 +122,26 @@ needs no configuration, and root. With --etcd-endpoints and --node-ip it runs on
 machine of several.
 
 Usage: sfd [options]
-       sfd backup FILE [options]     writes all records to a new file, sfd running or not
-       sfd restore FILE [options]    puts them into an empty data directory or etcd
+       sfd COMMAND [options]
 
-Options, the same in the environment, and their defaults:
+Commands; sfd COMMAND --help tells more:
 
 `)
+	for _, cmd := range commands() {
+		if cmd.does != "" {
+			fmt.Fprintf(w, "  %-28s %s\n", strings.Join(append([]string{cmd.name}, cmd.args...), " "), cmd.does)
+		}
+	}
+	fmt.Fprint(w, "\nOptions, the same in the environment, and their defaults:\n\n")
+	printOptions(w, options)
+	fmt.Fprint(w, `
+A flag wins over the environment. Signals: TERM and INT stop sfd, its machines
+run on and are found again by the next one. Exit status: 0 after a stop, 1 when
+something failed, 2 when the command line is wrong.
+`)
+}
+
+func printOptions(w io.Writer, options []option) {
 	for _, o := range options {
 		names := make([]string, 0, 2)
 		if o.flag != "" {
@@ -123,9 +156,4 @@ Options, the same in the environment, and their defaults:
 		}
 		fmt.Fprintln(w)
 	}
-	fmt.Fprint(w, `
-A flag wins over the environment. Signals: TERM and INT stop sfd, its machines
-run on and are found again by the next one. Exit status: 0 after a stop, 1 when
-something failed, 2 when an option is wrong.
-`)
 }

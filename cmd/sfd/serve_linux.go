@@ -43,16 +43,17 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cloud.Close()) }()
-	stopKeeping, err := keepStore(c, h.store, cloud.ID(), log)
+	url := c.apiURL(listener.Addr().(*net.TCPAddr).Port)
+	defer keepStore(c, h.store, log)()
+	stopAdmin, err := serveAdmin(c, &admin{store: h.store, cloud: cloud, url: url, log: log})
 	if err != nil {
 		return err
 	}
-	defer stopKeeping()
+	defer stopAdmin()
 	secret, err := tokenSecret(ctx, c, cloud)
 	if err != nil {
 		return err
 	}
-	url := c.apiURL(listener.Addr().(*net.TCPAddr).Port)
 	if err := provideClientFile(ctx, cloud, c, url, log); err != nil {
 		return err
 	}

@@ -128,13 +128,18 @@ func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (er
 			return err
 		}
 	}
-	h.fabric, err = linux.New(linux.Config{Tag: h.tag, NetNSDir: c.netnsDir, Logger: log})
+	h.fabric, err = linux.New(linux.Config{Tag: h.tag, NetNSDir: c.netnsDir, Resync: fabricResync, Logger: log})
 	if err != nil {
 		return err
 	}
 	h.onClose(h.fabric.Close)
 	return h.introduce(ctx, c, log)
 }
+
+// fabricResync is a little less than the time between two looks of the agent at its
+// networks, so that each look is one at the kernel: what nobody tells of, such as a
+// setting, is right again after ten seconds.
+const fabricResync = 9 * time.Second
 
 // libvirtPatience is how long a start waits for libvirtd to say what it can do.
 const libvirtPatience = 20 * time.Second

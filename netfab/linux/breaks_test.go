@@ -91,6 +91,11 @@ func (w *world) breaks() map[string]func() {
 		"a fence that nobody keeps":     host(func(_ *rt.Conn, c *nft.Conn) { w.must(c.Build(fenceTable(names))) }),
 		"the outside bridge is deleted": host(func(c *rt.Conn, _ *nft.Conn) { w.do(c, rt.DelLink(names.outside())) }),
 		"the outside bridge is down":    host(func(c *rt.Conn, _ *nft.Conn) { w.do(c, rt.Down(names.outside())) }),
+		"the outside bridge lost its address": host(func(c *rt.Conn, _ *nft.Conn) {
+			o := netfabtest.Broken().Outside
+			w.do(c, rt.DelAddr(w.index(c, names.outside()), netip.PrefixFrom(netfab.First(o.Prefix), o.Prefix.Bits())))
+		}),
+		"the outer leg is deleted": host(func(c *rt.Conn, _ *nft.Conn) { w.do(c, rt.DelLink(names.uplink(n.VNI))) }),
 		"the outer leg is elsewhere": host(func(c *rt.Conn, _ *nft.Conn) {
 			w.do(c, rt.SetLink(rt.Link{Name: names.uplink(n.VNI), Master: 3}))
 		}),

@@ -40,18 +40,48 @@ func (f *Fabric) Inventory(ctx context.Context) ([]netfab.Owned, error) {
 		return nil, err
 	}
 	defer a.close()
+	return a.inventory()
+}
+
+func (a *apply) inventory() ([]netfab.Owned, error) {
 	var all []netfab.Owned
 	for _, list := range []func() ([]netfab.Owned, error){a.ownedNames, a.ownedDevices, a.ownedTables} {
 		some, err := list()
 		if err != nil {
 			return nil, fmt.Errorf("inventory of the host's networking: %w", err)
 		}
-		all = append(all, some...)
+		for _, o := range some {
+			o.Part = partOf(o)
+			all = append(all, o)
+		}
 	}
 	slices.SortFunc(all, func(a, b netfab.Owned) int {
 		return cmp.Or(cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
 	return all, nil
+}
+
+// partOf tells what a fabric of a thing's tag would have it for.
+func partOf(o netfab.Owned) netfab.Part {
+	if o.Tag == "" {
+		return ""
+	}
+	n := newNames(o.Tag)
+	_, namespace := n.vni(o.Name)
+	_, leg := n.uplinkVNI(o.Name)
+	switch {
+	case (o.Kind == "namespace" || o.Kind == "name") && namespace && o.Network != "":
+		return netfab.PartNetwork
+	case o.Kind == "device" && leg && o.Network != "":
+		return netfab.PartRouter
+	case o.Kind == "device" && o.Name == n.outside(), o.Kind == "table" && o.Name == "inet "+n.table(), o.Kind == "rules in":
+		return netfab.PartOutside
+	case o.Kind == "table" && strings.HasSuffix(o.Name, " "+n.table()):
+		return netfab.PartFence
+	case o.Kind == "device" && o.Name == n.sharedMesh():
+		return netfab.PartShared
+	}
+	return ""
 }
 
 // ownedNames lists namespaces, and names without one.

@@ -109,7 +109,9 @@ func (w *world) list(ns *netns.NS) string {
 	if err := ns.Do(func() error {
 		for _, s := range sysctls(true) {
 			value, _ := os.ReadFile("/proc/sys/net/" + s.Path)
-			if s.Path != "ipv4/ip_forward" || ns != w.host { // the one thing that stays
+			// The one thing that stays, and what the kernel sets along with it.
+			stays := s.Path == "ipv4/ip_forward" || s.Path == "ipv4/conf/all/accept_redirects"
+			if !stays || ns != w.host {
 				fmt.Fprintf(&b, "%s %s", s.Path, value)
 			}
 		}

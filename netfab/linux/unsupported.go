@@ -61,5 +61,8 @@ func (*Fabric) Listen(context.Context, string) (net.PacketConn, net.Listener, er
 // Inventory returns errors.ErrUnsupported.
 func (*Fabric) Inventory(context.Context) ([]netfab.Owned, error) { return nil, errOS }
 
+// Remove returns errors.ErrUnsupported.
+func (*Fabric) Remove(context.Context, netfab.Owned) error { return errOS }
+
 // Close returns nil.
 func (*Fabric) Close() error { return nil }

@@ -86,7 +86,8 @@ var watched = [2]struct {
 	protocol int
 	groups   []int
 }{
-	{unix.NETLINK_ROUTE, []int{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_NSID}},
+	{unix.NETLINK_ROUTE, []int{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_NSID,
+		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_IFADDR}}, // the last ones tell of settings: forwarding, and IPv6 where it was off
 	{unix.NETLINK_NETFILTER, []int{unix.NFNLGRP_NFTABLES}},
 }
 
