@@ -34,6 +34,9 @@ const guardCommand = "guard"
 
 // Main is sfd as a function: it runs until ctx is done, and returns the exit status.
 func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == importCommand {
+		return importMain(ctx, args[1:], environ, stdout, stderr)
+	}
 	act := serve
 	if len(args) > 0 && args[0] == guardCommand {
 		act, args = stand, args[1:]

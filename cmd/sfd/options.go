@@ -105,6 +105,7 @@ machine of several.
 Usage: sfd [options]
        sfd backup FILE [options]     writes all records to a new file, sfd running or not
        sfd restore FILE [options]    puts them into an empty data directory or etcd
+       sfd import --from URL [options]   brings a Shaken Fist 0.2 over (sfd import --help)
 
 Options, the same in the environment, and their defaults:
 
