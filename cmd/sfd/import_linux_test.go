@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -35,6 +36,7 @@ const (
 	oldNet    = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 	oldVM     = "11111111-1111-4111-8111-111111111111"
 	oldTwin   = "22222222-2222-4222-8222-222222222222" // has the other's address
+	oldTaken  = "33333333-3333-4333-8333-333333333333" // whose UUID another has here
 	oldNIC    = "f1111111-ffff-4fff-8fff-ffffffffffff"
 	oldTwins  = "f2222222-ffff-4fff-8fff-ffffffffffff"
 	oldSecret = "an old secret"
@@ -62,7 +64,7 @@ func oldRecords(t testing.TB) map[string]any {
 	first := nic(oldNIC, oldVM, "00:00:00:a8:58:f9")
 	first["floating"] = "192.168.77.9"
 	return o{
-		"namespace/system": o{"name": "system", "keys": o{"admin": key}, "service_key": "plain"}, "namespace/demo": o{"name": "demo", "keys": o{"deploy": key}},
+		"namespace/system": o{"name": "system", "keys": o{"deploy": key}, "service_key": "plain"}, "namespace/demo": o{"name": "demo", "keys": o{"deploy": key}},
 		"network/floating": o{"uuid": "floating", "vxid": 0, "netblock": "192.168.77.0/24", "provide_dhcp": false, "provide_nat": false, "namespace": nil,
 			"floating_gateway": nil, "name": "floating", "state": "initial", "state_updated": 1.5},
 		"network/" + oldNet: o{"uuid": oldNet, "vxid": 7, "netblock": "10.0.0.0/24", "provide_dhcp": true, "provide_nat": true, "namespace": "demo",
@@ -155,7 +157,7 @@ func TestImport(t *testing.T) {
 
 	says(t, 1, args, "Nothing is changed", "import  namespace  demo: key deploy, metadata cost", "import  network    floating: 192.168.77.0/24",
 		"import  network    "+oldNet+" lan: 10.0.0.0/24", "import  instance   "+oldVM+" vm1: on node ", ", with its disks, off",
-		"refuse  instance   "+oldTwin+" twin: its interface "+oldTwins+": its address 10.0.0.9 is interface "+oldNIC+"'s too", "note    namespace  system: its service key")
+		"refuse  instance   "+oldTwin+" twin: its interface "+oldTwins+": its address 10.0.0.9 is interface "+oldNIC+"'s too", "note    namespace  system: its service key", "note    namespace  system: its key deploy is called deploy-0.2 here")
 	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("a dry run made something: %v", err)
 	}
@@ -230,7 +232,11 @@ func (l *lab) imported(ctx context.Context, namespace string) {
 // that is asked for, numbered anew, and every instance goes where it is told to.
 func TestImportConflicts(t *testing.T) {
 	endpoint, ctx := startMember(t), sftest.Context(t)
-	fillOld(t, endpoint, oldRecords(t))
+	old := oldRecords(t)
+	taken := maps.Clone(old["instance/"+oldVM].(map[string]any))
+	taken["uuid"] = oldTaken
+	old["instance/"+oldTaken] = taken
+	fillOld(t, endpoint, old)
 	to := []string{"--etcd-endpoints", endpoint, "--etcd-prefix", "new/", "--node-ip", "10.9.8.7", "--data-dir", t.TempDir()}
 	s := openOptions(t, to...)
 	host := newSimulated("a", 32<<10)
@@ -239,9 +245,12 @@ func TestImportConflicts(t *testing.T) {
 	if _, err := cloud.ImportNetwork(ctx, sf.System, sf.NetworkSpec{Name: "seven", Netblock: "10.0.0.0/24"}, sf.Kept{UUID: oldVM, VNI: 7}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := cloud.ImportInstance(ctx, sf.System, sf.InstanceSpec{Name: "other", CPUs: 1, MemoryMiB: 256, Disks: []sf.Disk{{SizeGB: 1}}}, sf.Kept{UUID: oldTaken}); err != nil {
+		t.Fatal(err)
+	}
 	args := append([]string{"--from", endpoint, "--without-disks"}, to...)
 	for range 2 {
-		said := says(t, 1, args, "refuse  network    "+oldNet+" lan: VNI 7 is network "+oldVM, "refuse  instance   "+oldVM+" vm1: network "+oldNet+" not found")
+		said := says(t, 1, args, "refuse  instance   "+oldTaken+" vm1: another instance has its UUID here", "refuse  network    "+oldNet+" lan: VNI 7 is network "+oldVM, "refuse  instance   "+oldVM+" vm1: network "+oldNet+" not found")
 		if args = append(args, "--apply"); strings.Contains(said, "keep    namespace  demo") {
 			t.Error("a dry run imported")
 		}
@@ -249,14 +258,14 @@ func TestImportConflicts(t *testing.T) {
 	renumber := append(slices.Clone(args), "--renumber")
 	says(t, 2, append(args, "--node", "sf-2"), "want the names of two nodes")
 	says(t, 1, append(args, "--node", "sf-2=b"), "this cloud has no node b")
-	says(t, 0, append(renumber, "--node", "sf-2=a"), "note    network    "+oldNet+" lan: it gets another VXLAN ID", "import  instance   "+oldVM+" vm1: on node a, its disks made anew, off",
+	says(t, 1, append(renumber, "--node", "sf-2=a"), "note    network    "+oldNet+" lan: it gets another VXLAN ID", "import  instance   "+oldVM+" vm1: on node a, its disks made anew, off",
 		"note    interface  "+oldTwins+": it gets another address", "import  instance   "+oldTwin)
 	for id, on := range map[string]string{oldVM: "vm1", oldTwin: "twin"} {
 		if i, err := cloud.WaitInstance(ctx, id, sf.InstanceCreated); err != nil || i.Name != on || i.Node != "a" || i.Status.Power == sf.PowerOn {
 			t.Errorf("%+v, %v", i, err)
 		}
 	}
-	if said := says(t, 0, renumber); strings.Contains(said, "import ") {
+	if said := says(t, 1, renumber); strings.Contains(said, "import ") {
 		t.Errorf("imported twice: %s", said)
 	}
 	if wrong, err := sftest.Invariants(ctx, s, []sftest.HostView{host.view()}, false); err != nil || len(wrong) > 0 {

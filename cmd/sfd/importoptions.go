@@ -13,11 +13,11 @@ const importCommand = "import"
 
 // importOptions are those of sfd import, beside sfd's own, which say where to.
 type importOptions struct {
-	from                                etcdOptions
+	from                         etcdOptions
 	apply, anew, renumber, start bool
-	disks                               string            // directory of the original on this host; empty for none
-	nodes                               map[string]string // ours, by the original's
-	help                                bool
+	disks                        string            // directory of the original on this host; empty for none
+	nodes                        map[string]string // ours, by the original's
+	help                         bool
 }
 
 // importOption is one of them.

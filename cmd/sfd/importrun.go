@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -139,7 +140,17 @@ func (im *importer) judge(ctx context.Context, err error, kind sf.Kind, id, name
 	return nil
 }
 
+// The name under which a key of the original's comes that has the name of one of sfd's
+// own (see deployKey), which is made anew whenever the client file is.
+const oldDeploy = "deploy-0.2"
+
 func (im *importer) namespace(ctx context.Context, n v02.Namespace) error {
+	if hash, ok := n.Keys["deploy"]; ok && n.Name == sf.System {
+		n.Keys = maps.Clone(n.Keys)
+		delete(n.Keys, "deploy")
+		n.Keys[oldDeploy] = hash
+		im.line("note", sf.KindNamespace, n.Name, "", "its key deploy is called "+oldDeploy+" here: sfd has one of that name for the client file")
+	}
 	merged, err := im.cloud.ImportNamespace(ctx, n.Name, n.Keys, n.Metadata)
 	if err != nil {
 		return im.judge(ctx, err, sf.KindNamespace, n.Name, "")
@@ -159,7 +170,7 @@ func (im *importer) namespace(ctx context.Context, n v02.Namespace) error {
 func (im *importer) network(ctx context.Context, n v02.Network) error {
 	have, err := im.cloud.Network(ctx, n.UUID)
 	if err == nil {
-		im.line("keep", sf.KindNetwork, n.UUID, n.Spec.Name, gone(have.Deletion))
+		im.there(sf.KindNetwork, n.UUID, n.Spec.Name, have.Namespace == n.Namespace && have.Netblock == n.Spec.Netblock, have.Deletion)
 		return nil
 	}
 	if !errors.Is(err, sf.ErrNotFound) {
@@ -190,18 +201,23 @@ func (im *importer) foreign(what string) string {
 	return fmt.Sprintf("%s: the floating network is %s here", what, im.floating)
 }
 
-func gone(d *spec.Deletion) string {
-	if d == nil {
-		return ""
+// there tells of an object whose UUID is here already: it may be that of another.
+func (im *importer) there(kind sf.Kind, id, name string, same bool, deleted *spec.Deletion) {
+	switch {
+	case !same:
+		im.line("refuse", kind, id, name, "another "+string(kind)+" has its UUID here")
+	case deleted != nil:
+		im.line("keep", kind, id, name, "it was deleted here")
+	default:
+		im.line("keep", kind, id, name, "")
 	}
-	return "it was deleted here"
 }
 
 func (im *importer) instance(ctx context.Context, i *v02.Instance) error {
 	name := i.Spec.Name
 	have, err := im.cloud.Instance(ctx, i.UUID)
 	if err == nil {
-		im.line("keep", sf.KindInstance, i.UUID, name, gone(have.Deletion))
+		im.there(sf.KindInstance, i.UUID, name, have.Namespace == i.Namespace && have.Name == name, have.Deletion)
 		return nil
 	}
 	if !errors.Is(err, sf.ErrNotFound) {
