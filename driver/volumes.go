@@ -63,6 +63,9 @@ type Volume struct {
 	CDROM   bool   // the image itself, read-only
 	Content []byte // a raw read-only volume with these bytes (the config drive)
 	Serial  string
+	// Existing says that somebody put the volume there: Image and Size do not count, and
+	// where it is missing, Build fails with ErrInvalid instead of making another.
+	Existing bool
 }
 
 // Space on the file system that holds the volumes, in bytes.

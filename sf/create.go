@@ -97,7 +97,8 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 		Power: spec.Power{Want: PowerOn, Generation: 1},
 	}
 	if kept.UUID != "" {
-		i.Power.Want = PowerOff
+		i.Power.Want = cmp.Or(kept.Power, PowerOff)
+		i.Brought = kept.Brought
 	}
 	c.random(i.Seed)
 	i.Status = spec.InstanceStatus{State: StateInitial, Since: now, Power: PowerInitial}
@@ -108,7 +109,11 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	if i.Tags, _, err = spec.ParseAffinity(want.Metadata); err != nil {
 		return nil, nil, err
 	}
-	node, used, err := c.placeInstance(ctx, i, forced)
+	put := c.placeInstance
+	if kept.Node != "" {
+		put, forced = c.placeKept, kept.Node
+	}
+	node, used, err := put(ctx, i, forced)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,7 +138,11 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	for _, tag := range i.Tags {
 		t.Put(record.TagKey(namespace, tag, i.UUID), claims.Placed{Node: i.Node})
 	}
-	record.Replace(t, used, used.Value.Add(i.Claim()))
+	if used.Key == "" { // a node that is not there yet
+		t.Create(record.NodeUsedKey(node.Name), i.Claim())
+	} else {
+		record.Replace(t, used, used.Value.Add(i.Claim()))
+	}
 	t.Put(record.LivePrefix(KindInstance, namespace)+i.UUID, claims.Empty{})
 	t.Put(record.WorkKey(node.Name, KindInstance, i.UUID), claims.Empty{})
 	t.If(store.Exists(record.NamespaceKey(namespace)))

@@ -2,20 +2,33 @@ package sf
 
 import (
 	"context"
+	"errors"
 	"net/netip"
-	"slices"
-	"strings"
 
-	"golang.org/x/crypto/bcrypt"
-
+	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/place"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/shakenfist/cloud/store"
 )
 
 // Kept is what an object that comes from another cloud keeps.
 type Kept struct {
-	UUID       string
-	Interfaces []KeptInterface // of an instance, in order
+	UUID string
+	// Node is where it is put, and need not be there yet: how much room it has is
+	// checked where that is known. Empty has one chosen of those that run.
+	Node string
+
+	// Of a network:
+	VNI      uint32     // 0 draws one
+	Gateway  netip.Addr // its address in the floating network, where NAT; not valid picks one
+	Metadata Metadata   // an instance's is in its spec
+
+	// Of an instance:
+	Interfaces []KeptInterface // in order
+	Power      PowerState      // that is wanted of it; empty is off
+	// Brought are the disks, by index, whose content is on Node already.
+	Brought []int
 }
 
 // KeptInterface is what an interface keeps besides its MAC and address, which are in
@@ -35,7 +48,10 @@ func (k *Kept) validate() error {
 			return spec.Errorf(ErrInvalid, "%q is not a UUID", id)
 		}
 	}
-	return nil
+	if k.VNI >= 1<<24 {
+		return spec.Errorf(ErrInvalid, "%d is not a VNI: they end at %d", k.VNI, 1<<24-1)
+	}
+	return metadataFits(k.Metadata)
 }
 
 // ImportNetwork creates a network of another cloud under its own UUID. One that is
@@ -48,9 +64,9 @@ func (c *Cloud) ImportNetwork(ctx context.Context, namespace string, want Networ
 }
 
 // ImportInstance creates an instance of another cloud under its own UUID and those of
-// its interfaces, with its floating addresses. Its disks are made anew, and it stays
-// off until it is switched on. One that is there already is returned as it is. The
-// errors are CreateInstance's.
+// its interfaces, with its floating addresses. Disks that were not brought along are
+// made anew, and it stays off until it is switched on, unless kept says otherwise. One
+// that is there already is returned as it is. The errors are CreateInstance's.
 func (c *Cloud) ImportInstance(ctx context.Context, namespace string, want InstanceSpec, kept Kept) (*Instance, error) {
 	if err := kept.validate(); err != nil {
 		return nil, err
@@ -78,23 +94,39 @@ func (c *Cloud) unclaimed(ctx context.Context, kept Kept) error {
 	return nil
 }
 
-// ImportKey gives a namespace a key of which only the bcrypt hash is known, or changes
-// the one of that name. ErrInvalid for what is no hash.
-func (c *Cloud) ImportKey(ctx context.Context, namespace, name string, hash []byte) error {
-	if name == ServiceKey || !spec.ValidLabel(name) {
-		return spec.Errorf(ErrInvalid, "key name %q: only letters, digits and -_.@+ can be in it, at most 128", name).About("namespace", namespace)
+// placeKept is placeInstance for an instance that is put on a node, there or not.
+func (c *Cloud) placeKept(ctx context.Context, i *Instance, name string) (*Node, record.Object[spec.Capacity], error) {
+	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(name))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, used, err
 	}
-	if _, err := bcrypt.Cost(hash); err != nil {
-		return spec.Errorf(ErrInvalid, "key %s is not a bcrypt hash", name).About("namespace", namespace).Because(err)
+	n, err := record.Get[spec.Node](ctx, c.records, record.NodeKey(name))
+	if errors.Is(err, store.ErrNotFound) {
+		return &Node{Name: name}, used, nil
 	}
-	key := spec.Key{Name: name, Hash: hash, Nonce: c.newUUID(), Created: c.cfg.Clock.Now()}
-	_, err := record.Update(ctx, c.records, record.NamespaceKey(namespace), func(n *spec.Namespace, _ *record.Txn) error {
-		n.Keys = slices.DeleteFunc(n.Keys, func(k spec.Key) bool { return k.Name == name })
-		n.Keys = append(n.Keys, key)
-		slices.SortFunc(n.Keys, func(a, b spec.Key) int { return strings.Compare(a.Name, b.Name) })
+	if err != nil {
+		return nil, used, err
+	}
+	seen := place.Node{Name: name, Live: true, Lacks: lacks(&n.Value, i), Limits: n.Value.Limits, Used: used.Value}
+	if _, refused := place.Choose([]place.Node{seen}, place.Request{Need: i.Claim()}, c.intn); len(refused) > 0 {
+		return nil, used, spec.Errorf(ErrNoCapacity, "insufficient capacity: %s", place.Explain(place.Request{}, refused))
+	}
+	return &n.Value, used, nil
+}
+
+// vniFree makes sure that no network has a VNI to keep.
+func (c *Cloud) vniFree(ctx context.Context, vni uint32) error {
+	if vni == 0 {
 		return nil
-	})
-	return notFound(err, KindNamespace, namespace)
+	}
+	o, err := record.Get[claims.Owned](ctx, c.records, record.VNIKey(vni))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return spec.Errorf(ErrConflict, "VNI %d is network %s's here", vni, o.Value.Owner).About("network", o.Value.Owner)
 }
 
 // importedInstance is the instance that has the UUID to keep already; nil for none.

@@ -60,26 +60,33 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 		return nil, nil, err
 	}
 	now := c.cfg.Clock.Now()
-	node, mtu, err := c.routerNode(ctx)
+	node, mtu, err := c.routerNode(ctx, kept.Node)
 	if err != nil {
 		return nil, nil, err
 	}
 	n := &Network{
 		UUID: cmp.Or(kept.UUID, c.newUUID()), Namespace: namespace, Created: now, NetworkSpec: want,
-		VNI: 1 + uint32(c.intn(1<<24-1)), RouterMAC: c.newMAC(), Bytes: mtu - 50, Node: node,
+		VNI: cmp.Or(kept.VNI, 1+uint32(c.intn(1<<24-1))), RouterMAC: c.newMAC(), Bytes: mtu - 50, Node: node,
 	}
 	router := spec.Router{Node: node, Since: now}
 	n.Status = spec.NetworkStatus{State: StateInitial, Since: now}
+	if err := c.vniFree(ctx, kept.VNI); err != nil {
+		return nil, nil, err
+	}
 	t := c.records.Begin()
 	if want.NAT {
 		outside, err := record.Get[spec.Network](ctx, c.records, record.NetworkKey(FloatingNetwork))
 		if err != nil {
 			return nil, nil, err
 		}
-		if n.Gateway, err = c.pickAddress(ctx, FloatingNetwork, outside.Value.Prefix(), "", nil); err != nil {
+		asked := ""
+		if kept.Gateway.IsValid() {
+			asked = kept.Gateway.String()
+		}
+		if n.Gateway, err = c.pickAddress(ctx, FloatingNetwork, outside.Value.Prefix(), asked, nil); err != nil {
 			return nil, nil, err
 		}
-		if err := c.claimAddress(ctx, t, FloatingNetwork, n.Gateway, n.UUID, ""); err != nil {
+		if err := c.claimAddress(ctx, t, FloatingNetwork, n.Gateway, n.UUID, asked); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -87,6 +94,9 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 	t.Create(record.NetworkStatusKey(n.UUID), n.Status)
 	t.Create(record.RouterKey(n.UUID), router)
 	t.Create(record.VNIKey(n.VNI), claims.Owned{Owner: n.UUID})
+	if len(kept.Metadata) > 0 {
+		t.Put(record.MetadataKey(KindNetwork, n.UUID), kept.Metadata)
+	}
 	t.Put(record.LivePrefix(KindNetwork, namespace)+n.UUID, claims.Empty{})
 	t.Put(record.MemberKey(n.UUID, node), claims.Empty{})
 	t.Put(record.WorkKey(node, KindNetwork, n.UUID), claims.Empty{})
@@ -95,9 +105,9 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 	return n, t, err
 }
 
-// routerNode chooses the node that routes a new network, any that is live, and says
-// how large a frame of the underlay is on all nodes.
-func (c *Cloud) routerNode(ctx context.Context) (name string, mtu int, err error) {
+// routerNode chooses the node that routes a new network, any that is live unless one
+// is given, and says how large a frame of the underlay is on all nodes.
+func (c *Cloud) routerNode(ctx context.Context, given string) (name string, mtu int, err error) {
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
 		return "", 0, err
@@ -113,6 +123,8 @@ func (c *Cloud) routerNode(ctx context.Context) (name string, mtu int, err error
 		}
 	}
 	switch {
+	case given != "":
+		return given, cmp.Or(mtu, 1500), nil
 	case len(open) > 0:
 		live = open
 	case len(live) == 0:

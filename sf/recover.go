@@ -113,6 +113,7 @@ func (c *Cloud) move(ctx context.Context, i *Instance, want PowerState, on ...st
 	if v.Node != from || v.Deletion != nil || v.Power != i.Power || to.Name == from {
 		return store.ErrConflict
 	}
+	v.Brought = nil // it did not come along, and is made from its image
 	v.Node, v.Power = to.Name, spec.Power{Want: want, Generation: v.Power.Generation + 1}
 	t := record.Replace(c.records.Begin(), o, v).If(on...).If(store.Exists(record.NodeLiveKey(to.Name)))
 	record.Replace(t, used, used.Value.Add(v.Claim()))

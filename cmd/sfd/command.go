@@ -11,11 +11,12 @@ import (
 
 // command is something that sfd does instead of running the cloud.
 type command struct {
-	name    string   // one word or two
-	args    []string // what has to follow; "[NAME]" may be left out
-	does    string   // in a line, for the help; empty hides it
-	more    string   // what else its own help says, in lines
-	options []option // of its own, beside sfd's
+	name    string              // one word or two
+	args    []string            // what has to follow; "[NAME]" may be left out
+	does    string              // in a line, for the help; empty hides it
+	more    string              // what else its own help says, in lines
+	options []option            // of its own, beside sfd's
+	check   func(*config) error // how the options fit each other; may be nil
 	run     func(ctx context.Context, c *config, call *call) error
 }
 
@@ -36,7 +37,7 @@ func (c *call) arg(i int, def string) string {
 
 // commands in the order of the help. A function, for the help of a command is one.
 func commands() []*command {
-	return slices.Concat(recordCommands, keyCommands, doctorCommands, []*command{{name: guardCommand, run: logged(stand)}})
+	return slices.Concat(recordCommands, importCommands, keyCommands, doctorCommands, []*command{{name: guardCommand, run: logged(stand)}})
 }
 
 type action = func(context.Context, *config, *slog.Logger) error

@@ -50,6 +50,8 @@ func TestBadUsage(t *testing.T) {
 		"backup one two":             `unexpected argument "two": sfd backup FILE [options]`,
 		"backup one --data-dir here": "want an absolute path",
 		"restore one --nonsense":     "not defined: --nonsense",
+		"import":                     "import needs the etcd of Shaken Fist 0.2: sfd import --from http://HOST:2379",
+		"import --from x":            `invalid value "x" for`,
 		"key":                        "key what? say sfd key list, or set, or delete",
 		"key show":                   "key what?",
 		"key set system":             "key set needs NAME: sfd key set NAMESPACE NAME [options]",

@@ -64,9 +64,10 @@ type config struct {
 	version bool
 	help    bool
 
-	secretFile  string // of key set; empty: a random secret
-	writeClient bool   // of key set
-	fix, json   bool   // of doctor
+	secretFile  string        // of key set; empty: a random secret
+	writeClient bool          // of key set
+	fix, json   bool          // of doctor
+	old         importOptions // of import
 
 	warnings []string // for the log, once there is one
 }

@@ -65,7 +65,7 @@ func TestParse(t *testing.T) {
 			}
 			want := defaults()
 			test.change(want)
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{}, etcdOptions{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{}, etcdOptions{}, importOptions{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -141,7 +141,7 @@ func TestHelpTellsDefaults(t *testing.T) {
 		if o.def == "" || o.set(c, o.def) != nil {
 			continue // a default in words
 		}
-		if diff := cmp.Diff(defaults(), c, cmp.AllowUnexported(config{}, etcdOptions{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" && !inWords[o.flag] {
+		if diff := cmp.Diff(defaults(), c, cmp.AllowUnexported(config{}, etcdOptions{}, importOptions{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" && !inWords[o.flag] {
 			t.Errorf("--%s: the help says %s:\n%s", o.flag, o.def, diff)
 		}
 	}

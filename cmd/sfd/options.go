@@ -66,6 +66,11 @@ func parseCommand(cmd *command, args, environ []string) (c *config, given []stri
 	if given, err = cmd.take(given); err != nil {
 		return nil, nil, err
 	}
+	if cmd.check != nil {
+		if err := cmd.check(c); err != nil {
+			return nil, nil, err
+		}
+	}
 	return c, given, c.check()
 }
 

@@ -52,28 +52,33 @@ func openAnyStore(ctx context.Context, c *config, log *slog.Logger) (store.Store
 		}
 		return s, nil
 	}
-	cfg := etcd.Config{Endpoints: c.etcd.endpoints, Prefix: c.etcd.prefix, Username: c.etcd.user, Logger: log}
-	var err error
-	if cfg.TLS, err = c.etcd.tls(); err != nil {
-		return nil, err
-	}
-	if c.etcd.passwordFile != "" {
-		password, err := os.ReadFile(c.etcd.passwordFile)
-		if err != nil {
-			return nil, fmt.Errorf("--etcd-password-file: %w", err)
-		}
-		cfg.Password = strings.TrimRight(string(password), "\r\n")
-	}
-	s, err := etcd.Open(ctx, cfg)
+	s, err := c.etcd.open(ctx, "--etcd", log)
 	if err != nil {
 		return nil, fmt.Errorf("records: %w", err)
 	}
 	return s, nil
 }
 
+// open opens the store in an etcd. option is what the names of its options begin with.
+func (o etcdOptions) open(ctx context.Context, option string, log *slog.Logger) (store.Store, error) {
+	cfg := etcd.Config{Endpoints: o.endpoints, Prefix: o.prefix, Username: o.user, Logger: log}
+	var err error
+	if cfg.TLS, err = o.tls(option); err != nil {
+		return nil, err
+	}
+	if o.passwordFile != "" {
+		password, err := os.ReadFile(o.passwordFile)
+		if err != nil {
+			return nil, fmt.Errorf("%s-password-file: %w", option, err)
+		}
+		cfg.Password = strings.TrimRight(string(password), "\r\n")
+	}
+	return etcd.Open(ctx, cfg)
+}
+
 // tls is how etcd's members and we know each other; nil where the endpoints are
 // plain or the system's trust will do.
-func (o etcdOptions) tls() (*tls.Config, error) {
+func (o etcdOptions) tls(option string) (*tls.Config, error) {
 	if o.ca == "" && o.cert == "" {
 		return nil, nil
 	}
@@ -81,16 +86,16 @@ func (o etcdOptions) tls() (*tls.Config, error) {
 	if o.ca != "" {
 		pem, err := os.ReadFile(o.ca)
 		if err != nil {
-			return nil, fmt.Errorf("--etcd-cacert: %w", err)
+			return nil, fmt.Errorf("%s-cacert: %w", option, err)
 		}
 		if t.RootCAs = x509.NewCertPool(); !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--etcd-cacert: there is no certificate in %s", o.ca)
+			return nil, fmt.Errorf("%s-cacert: there is no certificate in %s", option, o.ca)
 		}
 	}
 	if o.cert != "" {
 		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
 		if err != nil {
-			return nil, fmt.Errorf("--etcd-cert and --etcd-key: %w", err)
+			return nil, fmt.Errorf("%s-cert and %s-key: %w", option, option, err)
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}

@@ -102,6 +102,11 @@ func (h *host) openRecords(ctx context.Context, c *config, log *slog.Logger) err
 		return err
 	}
 	defer cloud.Close()
+	if known.Cloud == "" {
+		if err := foreign(ctx, c, cloud); err != nil {
+			return err
+		}
+	}
 	is := identity{Cloud: cloud.ID(), Node: h.node}
 	h.tag = is.tag()
 	return known.confirm(c, is)

@@ -98,6 +98,9 @@ func (h *Host) build(id string, w driver.Volume) (made, error) {
 			return m, nil
 		}
 	}
+	if w.Existing {
+		return made{}, fmt.Errorf("%w: it was brought here, and is gone", driver.ErrInvalid)
+	}
 	if h.vol.full {
 		return made{}, driver.ErrNoSpace
 	}
@@ -125,6 +128,15 @@ func (h *Host) build(id string, w driver.Volume) (made, error) {
 	}
 	h.vol.instances[id] = append(h.vol.instances[id], m)
 	return m, nil
+}
+
+// Bring puts a disk of size bytes where an instance has its volumes, as somebody does
+// who brings it from elsewhere.
+func (h *Host) Bring(id, device, bus string, size int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	disk := driver.Disk{Device: device, Path: path.Join(h.dir(id), device), Format: "qcow2", Bus: bus}
+	h.vol.instances[id] = append(h.vol.instances[id], made{disk: disk, size: size})
 }
 
 // Dir implements driver.Volumes.

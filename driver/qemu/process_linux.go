@@ -147,9 +147,17 @@ func startTime(pid int) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	start, err := parseStat(b)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+	}
+	return start, nil
+}
+
+func parseStat(b []byte) (start uint64, err error) {
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat is short", pid)
+		return 0, errors.New("it is short")
 	}
 	return strconv.ParseUint(fields[19], 10, 64)
 }

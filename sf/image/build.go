@@ -64,7 +64,7 @@ func checkVolumes(volumes []driver.Volume) error {
 			problem = "a CD-ROM needs an image"
 		case v.Size < 0 || v.Size > maxVolume:
 			problem = fmt.Sprintf("its size is %d bytes, use one from 1 to %d", v.Size, int64(maxVolume))
-		case v.Size == 0 && v.Image == "" && v.Content == nil:
+		case v.Size == 0 && v.Image == "" && v.Content == nil && !v.Existing:
 			problem = "a blank disk needs a size"
 		}
 		if problem != "" {
@@ -90,7 +90,9 @@ func (l *Local) volume(dir string, v driver.Volume) (driver.Disk, error) {
 		create = func(path string) error { return l.disk(dir, path, v) }
 	}
 	_, err := os.Lstat(d.Path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && v.Existing {
+		err = fmt.Errorf("%w: it was brought here, and is gone from %s: put it back, or delete the instance", driver.ErrInvalid, d.Path)
+	} else if errors.Is(err, fs.ErrNotExist) {
 		err = l.place(d.Path, v.Image, create)
 	} else if err == nil && d.Format == "qcow2" {
 		err = intact(d.Path)

@@ -70,6 +70,9 @@ type Instance struct {
 	UserDataSize int       `json:"user_data_size,omitempty"` // bytes
 	Power        Power     `json:"power"`
 	Deletion     *Deletion `json:"deletion,omitempty"`
+	// Brought are the disks, by index, whose content was brought to the node: they are
+	// used as they are, where others are made from their images.
+	Brought []int `json:"brought,omitempty"`
 
 	Status  InstanceStatus `json:"-"`
 	Version string         `json:"-"` // changes with anything above

@@ -70,17 +70,26 @@ func Open(path string) (*Disk, error) { return OpenLayer(Layer{Path: path, Forma
 
 // OpenLayer is Open of a disk whose format is given: "qcow2" or "raw".
 func OpenLayer(top Layer) (*Disk, error) {
-	layers := []Layer{top}
+	layers, err := below(top)
+	if err != nil {
+		return nil, err
+	}
+	return openLayers(layers)
+}
+
+// below is a layer with those under it, as their headers state them.
+func below(top Layer) ([]Layer, error) {
 	switch top.Format {
 	case "raw":
+		return []Layer{top}, nil
 	case "qcow2":
-		var err error
-		if layers, err = Chain(top.Path); err != nil {
-			return nil, err
-		}
-	default:
-		return nil, fmt.Errorf("%s: %w: a disk in format %q", top.Path, ErrFormat, top.Format)
+		return Chain(top.Path)
 	}
+	return nil, fmt.Errorf("%s: %w: a disk in format %q", top.Path, ErrFormat, top.Format)
+}
+
+// openLayers opens a disk of these files, the top first, whatever their headers name.
+func openLayers(layers []Layer) (*Disk, error) {
 	d := &Disk{}
 	for i := len(layers) - 1; i >= 0; i-- {
 		if err := d.push(layers[i]); err != nil {

@@ -20,8 +20,18 @@ const (
 // not a valid image until the copy is whole and durable; on an error it is
 // removed. Errors wrap ErrFormat or ErrUnsafe where the disk is to blame, or are
 // ctx's, step's or the file's.
-func Flatten(ctx context.Context, from Layer, path string, step func(done, total int64) error) (err error) {
-	disk, err := OpenLayer(from)
+func Flatten(ctx context.Context, from Layer, path string, step func(done, total int64) error) error {
+	layers, err := below(from)
+	if err != nil {
+		return fmt.Errorf("flatten: %w", err)
+	}
+	return FlattenLayers(ctx, layers, path, step)
+}
+
+// FlattenLayers is Flatten of a disk of the files given, the top first and at least
+// one, whatever their headers name.
+func FlattenLayers(ctx context.Context, layers []Layer, path string, step func(done, total int64) error) (err error) {
+	disk, err := openLayers(layers)
 	if err != nil {
 		return fmt.Errorf("flatten: %w", err)
 	}
@@ -41,8 +51,8 @@ func Flatten(ctx context.Context, from Layer, path string, step func(done, total
 	if step == nil {
 		step = func(int64, int64) error { return nil }
 	}
-	if err := copyDisk(ctx, disk, from, w, step); err != nil {
-		return fmt.Errorf("flatten %s: %w", from.Path, err)
+	if err := copyDisk(ctx, disk, layers, w, step); err != nil {
+		return fmt.Errorf("flatten %s: %w", layers[0].Path, err)
 	}
 	return w.finish()
 }
@@ -57,7 +67,7 @@ type piece struct {
 
 // copyDisk reads ahead with a few readers, each with the disk open for itself,
 // and writes in order. All goroutines have ended when it returns.
-func copyDisk(ctx context.Context, disk *Disk, from Layer, w *writer, step func(done, total int64) error) error {
+func copyDisk(ctx context.Context, disk *Disk, from []Layer, w *writer, step func(done, total int64) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	readers := min(runtime.GOMAXPROCS(0), flattenReaders)
 	order := make(chan *piece, readers) // as the disk has them
@@ -119,8 +129,8 @@ func copyDisk(ctx context.Context, disk *Disk, from Layer, w *writer, step func(
 }
 
 // readPieces fills pieces until there are no more.
-func readPieces(from Layer, todo <-chan *piece) {
-	disk, err := OpenLayer(from)
+func readPieces(from []Layer, todo <-chan *piece) {
+	disk, err := openLayers(from)
 	if err == nil {
 		defer disk.Close()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/shakenfist/cloud/configdrive"
@@ -62,6 +63,7 @@ func (a *Agent) build(ctx context.Context, i *spec.Instance) error {
 		disk := i.Disks[d.Disk]
 		volumes[k].Size = int64(disk.SizeGB) << 30
 		volumes[k].Image = images[d.Disk].ID
+		volumes[k].Existing = slices.Contains(i.Brought, d.Disk)
 		states[k].Base, states[k].Image = disk.Base, images[d.Disk].ID
 		states[k].Size = max(volumes[k].Size, images[d.Disk].VirtualSize)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
@@ -107,7 +108,7 @@ func (a *Agent) fetchAll(ctx context.Context, i *spec.Instance, m *instance) ([]
 	}
 	images := make([]driver.Image, len(i.Disks))
 	for k, d := range i.Disks {
-		if d.Base == "" {
+		if d.Base == "" || slices.Contains(i.Brought, k) {
 			continue
 		}
 		var err error
