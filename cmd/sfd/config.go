@@ -20,6 +20,9 @@ type config struct {
 
 	apiAddress     netip.Addr
 	apiPort        int
+	apiTLS         bool   // with a key of our own making
+	apiCert        string // file; empty: none of the operator's
+	apiKey         string // file
 	insecureListen bool
 	authSecret     string // empty: the one in the data directory
 
@@ -81,9 +84,13 @@ func defaults() *config {
 
 // check is about how options fit each other.
 func (c *config) check() error {
-	if !c.apiAddress.IsLoopback() && !c.insecureListen {
-		return fmt.Errorf("the API on %s would be plain HTTP for others to read, keys included: listen on 127.0.0.1 "+
-			"(and put a TLS proxy in front), or say --insecure-listen", c.apiAddress)
+	switch {
+	case (c.apiCert == "") != (c.apiKey == ""):
+		return errors.New("--api-cert and --api-key belong together")
+	case c.apiTLS && c.apiCert != "":
+		return errors.New("--api-tls makes a certificate and --api-cert has one: say one of them")
+	case c.insecureListen && (c.apiTLS || c.apiCert != ""):
+		return errors.New("--insecure-listen is for an API without TLS, but --api-tls or --api-cert says otherwise: leave one out")
 	}
 	if c.networkNode.IsValid() && c.networkNode != c.nodeIP {
 		return fmt.Errorf("%sNETWORK_NODE_IP is %s, another machine than this one: there is no network node here, each network's router is "+
@@ -112,7 +119,16 @@ func (c *config) apiURL(port int) string {
 	if address.IsUnspecified() {
 		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	return "http://" + net.JoinHostPort(address.String(), strconv.Itoa(port))
+	scheme := "http://"
+	if c.secure() {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(address.String(), strconv.Itoa(port))
+}
+
+// secure reports whether the API is served over TLS.
+func (c *config) secure() bool {
+	return c.apiTLS || c.apiCert != "" || !c.apiAddress.IsLoopback() && !c.insecureListen
 }
 
 // path is the path of something in the data directory.

@@ -51,6 +51,7 @@ func TestParse(t *testing.T) {
 		}},
 		{"what means nothing here is said", nil, []string{
 			"SHAKENFIST_PROMETHEUS_METRICS_PORT=13001", "SHAKENFIST_CLEANER_DELY=1", "SHAKENFIST_NAMESPACE=system", "SHAKENFIST_KEY=k",
+			"SHAKENFIST_API_FINGERPRINT=00",
 		}, func(c *config) {
 			c.warnings = []string{
 				"SHAKENFIST_PROMETHEUS_METRICS_PORT is ignored: there are no metrics on a port of their own",
@@ -78,7 +79,11 @@ func TestParseErrors(t *testing.T) {
 		{"--api-port=x", `"x" for --api-port: want a number from 0 to 65535`},
 		{"--api-port=70000", "want a number from 0 to 65535"},
 		{"--api-adress=1.2.3.4", "not defined: --api-adress"},
-		{"--api-address=0.0.0.0", "say --insecure-listen"},
+		{"--api-cert=/x", "--api-cert and --api-key belong together"},
+		{"--api-key=/x", "--api-cert and --api-key belong together"},
+		{"--api-cert=x", "want an absolute path"},
+		{"--api-tls --api-cert=/x --api-key=/x", "say one of them"},
+		{"--api-tls --insecure-listen", "leave one out"},
 		{"--data-dir=here", "want an absolute path"},
 		{"--node-ip=::1", "want an IPv4 address"},
 		{"--floating-network=10.0.0.1/24", "want an IPv4 block from /8 to /29 by its first address"},
@@ -102,7 +107,10 @@ func TestParseErrors(t *testing.T) {
 		{"SHAKENFIST_NETWORK_NODE_IP=10.1.2.3", "there is no network node here"},
 	} {
 		t.Run(test.option, func(t *testing.T) {
-			args, env := []string{test.option}, []string(nil)
+			args, env := strings.Split(test.option, " --"), []string(nil)
+			for i := range args[1:] {
+				args[i+1] = "--" + args[i+1]
+			}
 			if strings.HasPrefix(test.option, envPrefix) {
 				args, env = nil, args
 			}

@@ -31,7 +31,7 @@ var dead = map[string]string{
 }
 
 // theClients are sf-client's variables, which mean nothing here.
-var theClients = []string{"NAMESPACE", "KEY", "API_URL"}
+var theClients = []string{"NAMESPACE", "KEY", "API_URL", "API_FINGERPRINT"}
 
 // parse reads the command line (without the program's name) and an environment
 // as os.Environ gives it.
@@ -125,7 +125,7 @@ Options, the same in the environment, and their defaults:
 	}
 	fmt.Fprint(w, `
 A flag wins over the environment. Signals: TERM and INT stop sfd, its machines
-run on and are found again by the next one. Exit status: 0 after a stop, 1 when
+run on and are found again by the next one; HUP reads the API's certificate again. Exit status: 0 after a stop, 1 when
 something failed, 2 when an option is wrong.
 `)
 }

@@ -34,6 +34,10 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
+	certificate, err := openAPITLS(c)
+	if err != nil {
+		return err
+	}
 	cfg := cloudConfig(c, h, log)
 	if cfg.Node, err = nodeConfig(ctx, c, h); err != nil {
 		return err
@@ -52,14 +56,19 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	url := c.apiURL(listener.Addr().(*net.TCPAddr).Port)
-	if err := provideClientFile(ctx, cloud, c, url, log); err != nil {
+	at := reached{c.apiURL(listener.Addr().(*net.TCPAddr).Port), certificate.fingerprint()}
+	if err := provideClientFile(ctx, cloud, c, at, log); err != nil {
 		return err
 	}
-	log.Info("ready", "api", url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
+	ready := log
+	if certificate != nil {
+		go certificate.keep(ctx, c, at.url, log)
+		ready = log.With("fingerprint", at.fingerprint)
+	}
+	ready.Info("ready", "api", at.url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
 	apiConfig := api.Config{Secret: secret, Logger: log, Stopping: ctx}
 	if h.peers == nil {
-		return serveAPI(ctx, listener, api.New(cloud, apiConfig), log)
+		return serveAPI(ctx, listener, certificate, api.New(cloud, apiConfig), log)
 	}
 	apiConfig.Relay = h.peers
 	handler := api.New(cloud, apiConfig)
@@ -68,7 +77,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer stop()
-	return serveAPI(ctx, listener, handler, log)
+	return serveAPI(ctx, listener, certificate, handler, log)
 }
 
 // tokenSecret returns what signs tokens: of a cloud of several machines, the same
@@ -124,8 +133,9 @@ func listen(ctx context.Context, c *config) (listener net.Listener, err error) {
 	return listener, nil
 }
 
-// serveAPI serves until ctx is done, and then lets requests end.
-func serveAPI(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+// serveAPI serves until ctx is done, and then lets requests end. Without a certificate
+// it is plain.
+func serveAPI(ctx context.Context, listener net.Listener, certificate *apiTLS, handler http.Handler, log *slog.Logger) error {
 	// Consoles and other endless requests end when those that can end have.
 	base, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -135,7 +145,14 @@ func serveAPI(ctx context.Context, listener net.Listener, handler http.Handler, 
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients' faults, which are theirs to mend
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() {
+		if certificate == nil {
+			failed <- server.Serve(listener)
+			return
+		}
+		server.TLSConfig = certificate.config()
+		failed <- server.ServeTLS(explaining{listener}, "", "")
+	}()
 	if err := notify("READY=1"); err != nil {
 		log.Warn("the service manager does not listen", "error", err)
 	}
