@@ -25,6 +25,7 @@ var arrows = []struct {
 	{"sf/internal/place", "pure", []string{"sf/spec"}},
 	{"sf/internal/ipam", "pure", nil},
 	{"sf/internal/layout", "pure", []string{"sf/spec", "driver"}},
+	{"sf/internal/measure", "counts what a store is asked", []string{"store"}},
 	{"sf/internal/reconcile", "knows keys, not what they name", nil},
 	{"sf/internal/...", "works on the interfaces, and never knows sf", []string{"sf/spec", "sf/internal/...", "store", "driver", "netfab", "configdrive", "dhcpd", "dhcpd/dns"}},
 	{"sf/api", "a codec over the library", []string{"sf", "sf/spec", "sf/api/...", "golang.org/x/crypto/...", "github.com/golang-jwt/jwt/v5", "github.com/coder/websocket"}},
