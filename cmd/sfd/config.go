@@ -24,6 +24,8 @@ type config struct {
 	apiCert        string // file; empty: none of the operator's
 	apiKey         string // file
 	insecureListen bool
+	metricsAddress netip.Addr
+	metricsPort    int    // 0: none
 	authSecret     string // empty: the one in the data directory
 
 	nodeName    string     // empty: as remembered, else the host's
@@ -75,6 +77,7 @@ func defaults() *config {
 	return &config{
 		dataDir: "/srv/shakenfist", clientFile: client.SystemFile,
 		apiAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort: 13000,
+		metricsAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), metricsPort: 13001,
 		etcd: etcdOptions{retention: time.Hour}, peerPort: 13002, nodeTimeout: 15 * time.Second, netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
 		rawAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
 		minFreeDisk: 10, cleanerDelay: time.Hour, virt: "qemu", libvirtSocket: "/run/libvirt/libvirt-sock", qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,

@@ -26,7 +26,6 @@ type option struct {
 // are harmless, so they are ignored aloud.
 var dead = map[string]string{
 	"INCLUDE_TRACEBACKS":      "errors carry a sentence, never a traceback",
-	"PROMETHEUS_METRICS_PORT": "there are no metrics on a port of their own",
 	"SCHEDULER_CACHE_TIMEOUT": "the scheduler works on current records and caches nothing",
 }
 

@@ -66,17 +66,24 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		ready = log.With("fingerprint", at.fingerprint)
 	}
 	ready.Info("ready", "api", at.url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
-	apiConfig := api.Config{Secret: secret, Logger: log, Stopping: ctx}
-	if h.peers == nil {
-		return serveAPI(ctx, listener, certificate, api.New(cloud, apiConfig), log)
+	measured := gauges{dir: c.dataDir, hypervisor: h.hypervisor, cloud: cloud, sizes: map[string]size{}}
+	apiConfig := api.Config{Secret: secret, Logger: log, Stopping: ctx, Gauges: measured.all}
+	if h.peers != nil {
+		apiConfig.Relay = h.peers
 	}
-	apiConfig.Relay = h.peers
 	handler := api.New(cloud, apiConfig)
-	stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, cloud, handler, log)
+	stopMetrics, err := serveMetrics(ctx, c, api.Metrics(handler), log)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer stopMetrics()
+	if h.peers != nil {
+		stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, cloud, handler, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	return serveAPI(ctx, listener, certificate, handler, log)
 }
 
