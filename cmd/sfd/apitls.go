@@ -33,15 +33,16 @@ func openAPITLS(c *config) (*apiTLS, error) {
 	if !c.secure() {
 		return nil, nil
 	}
-	t := &apiTLS{certFile: c.apiCert, keyFile: c.apiKey}
+	t, whose := &apiTLS{certFile: c.apiCert, keyFile: c.apiKey}, "--api-cert and --api-key"
 	if c.apiCert == "" {
+		whose = "its own certificate"
 		var err error
 		if t.certFile, t.keyFile, err = selfSigned(c); err != nil {
 			return nil, fmt.Errorf("TLS of the API: %w", err)
 		}
 	}
 	if _, err := t.read(); err != nil {
-		return nil, fmt.Errorf("TLS of the API: --api-cert and --api-key: %w", err)
+		return nil, fmt.Errorf("TLS of the API: %s: %w", whose, err)
 	}
 	return t, nil
 }

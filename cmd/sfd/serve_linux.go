@@ -60,12 +60,6 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	if err := provideClientFile(ctx, cloud, c, at, log); err != nil {
 		return err
 	}
-	ready := log
-	if certificate != nil {
-		go certificate.keep(ctx, c, at.url, log)
-		ready = log.With("fingerprint", at.fingerprint)
-	}
-	ready.Info("ready", "api", at.url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
 	measured := gauges{dir: c.dataDir, hypervisor: h.hypervisor, cloud: cloud, sizes: map[string]size{}}
 	apiConfig := api.Config{Secret: secret, Logger: log, Stopping: ctx, Gauges: measured.all}
 	if h.peers != nil {
@@ -84,6 +78,12 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		}
 		defer stop()
 	}
+	ready := log
+	if certificate != nil {
+		go certificate.keep(ctx, c, at.url, log)
+		ready = log.With("fingerprint", at.fingerprint)
+	}
+	ready.Info("ready", "api", at.url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
 	return serveAPI(ctx, listener, certificate, handler, log)
 }
 
