@@ -25,6 +25,7 @@ var arrows = []struct {
 	{"sf/internal/place", "pure", []string{"sf/spec"}},
 	{"sf/internal/ipam", "pure", nil},
 	{"sf/internal/layout", "pure", []string{"sf/spec", "driver"}},
+	{"sf/internal/measure", "counts what a store is asked", []string{"store"}},
 	{"sf/internal/reconcile", "knows keys, not what they name", nil},
 	{"sf/v02", "pure: records of the original in, a plan out", []string{"sf/spec", "sf/internal/ipam", "sf/internal/layout", "driver", "golang.org/x/crypto/bcrypt"}},
 	{"sf/internal/...", "works on the interfaces, and never knows sf", []string{"sf/spec", "sf/internal/...", "store", "driver", "netfab", "configdrive", "dhcpd", "dhcpd/dns"}},

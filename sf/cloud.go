@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/measure"
 	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -26,7 +27,8 @@ type Cloud struct {
 	cfg     Config
 	id      string
 	records *record.Client
-	agent   *node.Agent // nil without a node
+	store   *measure.Store // the configured one, counted
+	agent   *node.Agent    // nil without a node
 	log     *slog.Logger
 	keys    keyring
 
@@ -50,7 +52,8 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 	c := &Cloud{cfg: cfg, log: cfg.Logger, placing: make(chan struct{}, 1)}
 	c.placing <- struct{}{}
 	c.keys.init()
-	c.records = record.New(cfg.Store, c.newUUID)
+	c.store = measure.NewStore(cfg.Store, cfg.Clock.Now)
+	c.records = record.New(c.store, c.newUUID)
 	if err := c.found(ctx); err != nil {
 		return nil, fmt.Errorf("sf: open the cloud: %w", err)
 	}

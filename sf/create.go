@@ -219,7 +219,7 @@ func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance, 
 }
 
 func (c *Cloud) claimMAC(ctx context.Context, t *record.Txn, mac, owner string, mine map[string]bool) error {
-	_, err := c.cfg.Store.Get(ctx, record.MACKey(mac))
+	_, err := c.store.Get(ctx, record.MACKey(mac))
 	if err == nil || mine[mac] {
 		return spec.Errorf(ErrConflict, "macaddress %s in use", mac)
 	}

@@ -97,7 +97,7 @@ func (c *Cloud) moveRouter(ctx context.Context, network, from string) (moved boo
 		if err != nil || r.Value.Node != from {
 			return ignoreNotFound(err)
 		}
-		if _, err := c.cfg.Store.Get(ctx, record.EndKey(network)); err == nil {
+		if _, err := c.store.Get(ctx, record.EndKey(network)); err == nil {
 			return nil // it is on its way out
 		}
 		to, err := c.heir(ctx, network, from)
@@ -191,7 +191,7 @@ func (c *Cloud) RemoveNode(ctx context.Context, name string) error {
 	if _, err := record.Get[spec.Node](ctx, c.records, record.NodeKey(name)); err != nil {
 		return notFound(err, KindNode, name)
 	}
-	if _, err := c.cfg.Store.Get(ctx, record.NodeLiveKey(name)); err == nil {
+	if _, err := c.store.Get(ctx, record.NodeLiveKey(name)); err == nil {
 		return spec.Errorf(ErrConflict, "node %s is there: drain it and stop its daemon first", name).About("node", name)
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return storeError(err)

@@ -64,7 +64,7 @@ type follower struct {
 }
 
 func (f *follower) run(ctx context.Context) error {
-	now, err := f.c.cfg.Store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
+	now, err := f.c.store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (f *follower) deliver(b *EventBatch) error {
 func (f *follower) past(ctx context.Context, after store.Revision, gap bool) error {
 	page := store.Page{Limit: listChunk}
 	for {
-		l, err := f.c.cfg.Store.List(ctx, f.prefix, page)
+		l, err := f.c.store.List(ctx, f.prefix, page)
 		if err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (f *follower) past(ctx context.Context, after store.Revision, gap bool) err
 
 // watch delivers what is recorded from now on.
 func (f *follower) watch(ctx context.Context) error {
-	w, err := f.c.cfg.Store.Watch(ctx, f.prefix, f.at)
+	w, err := f.c.store.Watch(ctx, f.prefix, f.at)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func list[T any](ctx context.Context, c *Cloud, opt ListOptions, kind Kind, pref
 func (c *Cloud) walk(after string, prefixes []string) *walker {
 	w := &walker{}
 	for _, p := range prefixes {
-		cur := &cursor{store: c.cfg.Store, prefix: p, more: true}
+		cur := &cursor{store: c.store, prefix: p, more: true}
 		if after != "" {
 			cur.after = p + after
 		}

@@ -186,6 +186,6 @@ func (c *Cloud) exists(ctx context.Context, kind Kind, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.cfg.Store.Get(ctx, key)
+	_, err = c.store.Get(ctx, key)
 	return notFound(err, kind, id)
 }

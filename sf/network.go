@@ -227,7 +227,7 @@ func (c *Cloud) pickAddress(ctx context.Context, network string, block netip.Pre
 	}
 	for range guesses {
 		addr := ipam.Random(block, c.intn)
-		_, err := c.cfg.Store.Get(ctx, record.AddressKey(network, addr.String()))
+		_, err := c.store.Get(ctx, record.AddressKey(network, addr.String()))
 		if errors.Is(err, store.ErrNotFound) && !mine[addr] {
 			return addr, nil
 		}

@@ -75,7 +75,7 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 
 // unreachable says since when a node has been away; the zero time while it is there.
 func (c *Cloud) unreachable(ctx context.Context, name string) (since time.Time, err error) {
-	_, err = c.cfg.Store.Get(ctx, record.NodeLiveKey(name))
+	_, err = c.store.Get(ctx, record.NodeLiveKey(name))
 	if !errors.Is(err, store.ErrNotFound) {
 		return since, storeError(err)
 	}
@@ -94,7 +94,7 @@ func (c *Cloud) unreachable(ctx context.Context, name string) (since time.Time, 
 
 // names returns the names of the records below a prefix.
 func (c *Cloud) names(ctx context.Context, prefix string) (map[string]bool, error) {
-	list, err := c.cfg.Store.List(ctx, prefix, store.Page{})
+	list, err := c.store.List(ctx, prefix, store.Page{})
 	if err != nil {
 		return nil, storeError(err)
 	}

@@ -48,7 +48,7 @@ func (c *Cloud) RecoverInstance(ctx context.Context, id string, fenced bool) (*I
 
 // fenced returns nil when nothing runs on a node any more.
 func (c *Cloud) fenced(ctx context.Context, name string, word bool) error {
-	_, err := c.cfg.Store.Get(ctx, record.NodeLiveKey(name))
+	_, err := c.store.Get(ctx, record.NodeLiveKey(name))
 	if err == nil {
 		return spec.Errorf(ErrConflict, "node %s is there: power the instance off, or drain the node, to start it elsewhere", name).About("node", name)
 	}
@@ -177,7 +177,7 @@ func (c *Cloud) ForceDeleteInstance(ctx context.Context, id string) error {
 		return err
 	}
 	_, err := record.Update(ctx, c.records, record.InstanceKey(id), func(i *spec.Instance, t *record.Txn) error {
-		_, err := c.cfg.Store.Get(ctx, record.NodeLiveKey(i.Node))
+		_, err := c.store.Get(ctx, record.NodeLiveKey(i.Node))
 		if err == nil || i.Deletion == nil || i.Deletion.Forced || i.Deletion.Gone() {
 			return record.ErrUnchanged
 		}

@@ -74,7 +74,7 @@ func (c *Cloud) Snapshots(ctx context.Context, namespace string) ([]*Snapshot, e
 }
 
 func (c *Cloud) snapshots(ctx context.Context, prefix string, id func(string) string) ([]*Snapshot, error) {
-	l, err := c.cfg.Store.List(ctx, prefix, store.Page{})
+	l, err := c.store.List(ctx, prefix, store.Page{})
 	if err != nil {
 		return nil, storeError(err)
 	}

@@ -112,11 +112,11 @@ func await[T any](ctx context.Context, c *Cloud, key string, get func() (*T, err
 // follow calls look, and again whenever something below prefix has changed, until
 // look is done.
 func (c *Cloud) follow(ctx context.Context, prefix string, look func() (bool, error)) error {
-	now, err := c.cfg.Store.List(ctx, prefix, store.Page{Limit: 1})
+	now, err := c.store.List(ctx, prefix, store.Page{Limit: 1})
 	if err != nil {
 		return storeError(err)
 	}
-	w, err := c.cfg.Store.Watch(ctx, prefix, now.Revision)
+	w, err := c.store.Watch(ctx, prefix, now.Revision)
 	if err != nil {
 		return err
 	}
@@ -154,12 +154,12 @@ func (c *Cloud) watch(ctx context.Context, kind Kind, yield func(string, error) 
 	if kind != KindInstance && kind != KindNetwork {
 		return spec.Errorf(ErrInvalid, "a %s cannot be watched", kind)
 	}
-	now, err := c.cfg.Store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
+	now, err := c.store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
 	if err != nil {
 		return err
 	}
 	// Records and statuses of a kind, and nothing else, begin with its name.
-	w, err := c.cfg.Store.Watch(ctx, record.Root+string(kind), now.Revision)
+	w, err := c.store.Watch(ctx, record.Root+string(kind), now.Revision)
 	if err != nil {
 		return err
 	}

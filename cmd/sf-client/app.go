@@ -76,7 +76,9 @@ func (a *app) root() *cobra.Command {
 Who you are comes from --namespace and --key, or from SHAKENFIST_NAMESPACE and
 SHAKENFIST_KEY, or else from the file ~/.shakenfist or /etc/sf/shakenfist.json, a
 JSON object with the members namespace, key and apiurl. A file that is used also
-says which cloud to talk to; otherwise --apiurl or SHAKENFIST_API_URL do.
+says which cloud to talk to; otherwise --apiurl or SHAKENFIST_API_URL do, and where
+the server signed its certificate itself, --fingerprint or SHAKENFIST_API_FINGERPRINT
+say which that is (a file: its member fingerprint).
 
 Where a command takes an instance or a network, its UUID will do, and its name where
 only one has it.
@@ -112,6 +114,7 @@ no, and 2 where the command line is wrong.`,
 	flags.StringVar(&a.given.Namespace, "namespace", "", "namespace to act as [$SHAKENFIST_NAMESPACE]")
 	flags.StringVar(&a.given.Key, "key", "", "one of the namespace's keys [$SHAKENFIST_KEY]")
 	flags.StringVar(&a.given.URL, "apiurl", "", "the cloud to talk to [$SHAKENFIST_API_URL] (default "+client.DefaultURL+")")
+	flags.StringVar(&a.given.Fingerprint, "fingerprint", "", "SHA-256 of the server's key or certificate, to trust no other [$SHAKENFIST_API_FINGERPRINT]")
 	root.RegisterFlagCompletionFunc("namespace", a.completeOption(namespaceNoun))
 	root.AddCommand(a.nodes(), a.namespaces(), a.networks(), a.instances(), a.interfaces(), a.snapshots(), a.images())
 	root.Args, root.RunE = cobra.ArbitraryArgs, helpOrUnknown

@@ -80,18 +80,21 @@ func (a *app) connect() (*client.Client, error) {
 	cfg.UserAgent = "Mozilla/5.0 Shaken Fist/sf-client"
 	cfg.Sleep = a.sleep
 	if a.verbose {
-		cfg.HTTP = &http.Client{Transport: chatty{a.errOut}}
+		cfg.Around = func(way http.RoundTripper) http.RoundTripper { return chatty{way, a.errOut} }
 	}
 	return client.New(cfg)
 }
 
 // chatty makes requests and says which. It knows nothing of their bodies, where
 // the secrets are.
-type chatty struct{ to io.Writer }
+type chatty struct {
+	by http.RoundTripper
+	to io.Writer
+}
 
 func (c chatty) RoundTrip(r *http.Request) (*http.Response, error) {
 	start := time.Now()
-	w, err := http.DefaultTransport.RoundTrip(r)
+	w, err := c.by.RoundTrip(r)
 	outcome := "no answer"
 	if err == nil {
 		outcome = w.Status

@@ -30,7 +30,7 @@ const (
 type admin struct {
 	store store.Store
 	cloud *sf.Cloud
-	url   string // of the API
+	at    reached
 	log   *slog.Logger
 }
 

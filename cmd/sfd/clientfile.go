@@ -25,38 +25,56 @@ func deployKey(c *config, cloud *sf.Cloud) string {
 	return "deploy"
 }
 
+// reached is how programs on this host reach the API.
+type reached struct{ url, fingerprint string }
+
 // provideClientFile sees to it that the client file works: a file whose key is
 // good is kept, one that is gone is made with a new key. So root on this host,
 // who may remove the file, can always get back in. A file for another cloud is
 // left alone.
-func provideClientFile(ctx context.Context, cloud *sf.Cloud, c *config, url string, log *slog.Logger) error {
+func provideClientFile(ctx context.Context, cloud *sf.Cloud, c *config, at reached, log *slog.Logger) error {
 	have, err := client.ReadFile(c.clientFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return newKey(ctx, cloud, c, url, log)
+		return newKey(ctx, cloud, c, at, log)
 	case err != nil:
 		return fmt.Errorf("client file: %w; remove it to have a new one made", err)
 	}
 	_, err = cloud.Authenticate(ctx, have.Namespace, have.Key)
 	switch {
 	case errors.Is(err, sf.ErrUnauthorized):
-		return strange(ctx, cloud, c, have, url, log)
+		return strange(ctx, cloud, c, have, at, log)
 	case err != nil:
 		return fmt.Errorf("check the key in %s: %w", c.clientFile, err)
-	case have.URL == url:
+	case at == reached{have.URL, have.Fingerprint}:
 		return nil
 	}
-	log.Info("the API has another address now", "client_file", c.clientFile, "was", have.URL, "is", url)
-	have.URL = url
+	log.Info("the API is reached otherwise now", "client_file", c.clientFile, "was", have.URL, "is", at.url, "fingerprint", at.fingerprint)
+	have.URL, have.Fingerprint = at.url, at.fingerprint
 	return writeClientFile(c.clientFile, have)
+}
+
+// renewClientFile puts another fingerprint into the client file, where it is for us.
+func renewClientFile(c *config, at reached, log *slog.Logger) {
+	have, err := client.ReadFile(c.clientFile)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && have.URL != at.url {
+		return
+	}
+	if err == nil {
+		have.Fingerprint = at.fingerprint
+		err = writeClientFile(c.clientFile, have)
+	}
+	if err != nil {
+		log.Error("the client file still has the former fingerprint of the API", "client_file", c.clientFile, "fingerprint", at.fingerprint, "error", err)
+	}
 }
 
 // strange handles a client file whose key is not one of this cloud's. One for the
 // URL that we listen on can only be ours.
-func strange(ctx context.Context, cloud *sf.Cloud, c *config, have client.Config, url string, log *slog.Logger) error {
-	if have.URL == url && have.Namespace == sf.System {
+func strange(ctx context.Context, cloud *sf.Cloud, c *config, have client.Config, at reached, log *slog.Logger) error {
+	if have.URL == at.url && have.Namespace == sf.System {
 		log.Warn("the key in the client file is none of this cloud's; making a new one", "client_file", c.clientFile)
-		return newKey(ctx, cloud, c, url, log)
+		return newKey(ctx, cloud, c, at, log)
 	}
 	system, err := cloud.Namespace(ctx, sf.System)
 	if err != nil {
@@ -72,8 +90,8 @@ func strange(ctx context.Context, cloud *sf.Cloud, c *config, have client.Config
 
 // newKey makes a key and writes it. The key comes first: after a crash in between
 // there is no file, and the next start makes both anew.
-func newKey(ctx context.Context, cloud *sf.Cloud, c *config, url string, log *slog.Logger) error {
-	fresh := client.Config{Namespace: sf.System, Key: rand.Text() + rand.Text(), URL: url}
+func newKey(ctx context.Context, cloud *sf.Cloud, c *config, at reached, log *slog.Logger) error {
+	fresh := client.Config{Namespace: sf.System, Key: rand.Text() + rand.Text(), URL: at.url, Fingerprint: at.fingerprint}
 	name := deployKey(c, cloud)
 	if err := cloud.SetKey(ctx, sf.System, name, fresh.Key); err != nil {
 		return fmt.Errorf("set key %q of namespace %s: %w", name, sf.System, err)

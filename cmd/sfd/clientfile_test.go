@@ -20,7 +20,7 @@ func TestClientFile(t *testing.T) {
 	c := defaults()
 	c.clientFile = filepath.Join(t.TempDir(), "sf", "shakenfist.json")
 	provide := func(url string) (client.Config, error) {
-		err := provideClientFile(ctx, cloud.Cloud, c, url, discard)
+		err := provideClientFile(ctx, cloud.Cloud, c, reached{url: url}, discard)
 		f, _ := client.ReadFile(c.clientFile)
 		return f, err
 	}
@@ -73,7 +73,7 @@ func TestForeignClientFile(t *testing.T) {
 	if err := client.WriteFile(c.clientFile, foreign); err != nil {
 		t.Fatal(err)
 	}
-	err := provideClientFile(ctx, cloud.Cloud, c, here, discard)
+	err := provideClientFile(ctx, cloud.Cloud, c, reached{url: here}, discard)
 	if err == nil || !strings.Contains(err.Error(), "--client-file") {
 		t.Errorf("with nowhere for the first key: %v", err)
 	}
@@ -83,7 +83,7 @@ func TestForeignClientFile(t *testing.T) {
 	if err := cloud.SetKey(ctx, sf.System, "deploy", "ours"); err != nil {
 		t.Fatal(err)
 	}
-	if err := provideClientFile(ctx, cloud.Cloud, c, here, discard); err != nil {
+	if err := provideClientFile(ctx, cloud.Cloud, c, reached{url: here}, discard); err != nil {
 		t.Errorf("with a key already handed out: %v", err)
 	}
 	if f, err := client.ReadFile(c.clientFile); err != nil || f.Key != foreign.Key || f.URL != foreign.URL {

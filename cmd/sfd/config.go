@@ -20,7 +20,12 @@ type config struct {
 
 	apiAddress     netip.Addr
 	apiPort        int
+	apiTLS         bool   // with a key of our own making
+	apiCert        string // file; empty: none of the operator's
+	apiKey         string // file
 	insecureListen bool
+	metricsAddress netip.Addr
+	metricsPort    int    // 0: none
 	authSecret     string // empty: the one in the data directory
 
 	nodeName    string     // empty: as remembered, else the host's
@@ -77,6 +82,7 @@ func defaults() *config {
 	return &config{
 		dataDir: "/srv/shakenfist", clientFile: client.SystemFile,
 		apiAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort: 13000,
+		metricsAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), metricsPort: 13001,
 		etcd: etcdOptions{retention: time.Hour}, peerPort: 13002, nodeTimeout: 15 * time.Second, netnsDir: "/run/netns", dns: []netip.Addr{netip.AddrFrom4([4]byte{8, 8, 8, 8})},
 		rawAddress: netip.AddrFrom4([4]byte{127, 0, 0, 1}), zone: "shaken", diskBus: "virtio", cpuOvercommit: 16, ramOvercommit: 1.5,
 		minFreeDisk: 10, cleanerDelay: time.Hour, virt: "qemu", libvirtSocket: "/run/libvirt/libvirt-sock", qemu: "qemu-system-x86_64", accel: "auto", uidBase: 200000,
@@ -86,9 +92,13 @@ func defaults() *config {
 
 // check is about how options fit each other.
 func (c *config) check() error {
-	if !c.apiAddress.IsLoopback() && !c.insecureListen {
-		return fmt.Errorf("the API on %s would be plain HTTP for others to read, keys included: listen on 127.0.0.1 "+
-			"(and put a TLS proxy in front), or say --insecure-listen", c.apiAddress)
+	switch {
+	case (c.apiCert == "") != (c.apiKey == ""):
+		return errors.New("--api-cert and --api-key belong together")
+	case c.apiTLS && c.apiCert != "":
+		return errors.New("--api-tls makes a certificate and --api-cert has one: say one of them")
+	case c.insecureListen && (c.apiTLS || c.apiCert != ""):
+		return errors.New("--insecure-listen is for an API without TLS, but --api-tls or --api-cert says otherwise: leave one out")
 	}
 	if c.networkNode.IsValid() && c.networkNode != c.nodeIP {
 		return fmt.Errorf("%sNETWORK_NODE_IP is %s, another machine than this one: there is no network node here, each network's router is "+
@@ -117,7 +127,16 @@ func (c *config) apiURL(port int) string {
 	if address.IsUnspecified() {
 		address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	return "http://" + net.JoinHostPort(address.String(), strconv.Itoa(port))
+	scheme := "http://"
+	if c.secure() {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(address.String(), strconv.Itoa(port))
+}
+
+// secure reports whether the API is served over TLS.
+func (c *config) secure() bool {
+	return c.apiTLS || c.apiCert != "" || !c.apiAddress.IsLoopback() && !c.insecureListen
 }
 
 // path is the path of something in the data directory.

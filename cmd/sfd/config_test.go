@@ -25,13 +25,14 @@ func TestParse(t *testing.T) {
 	}{
 		{"nothing", nil, []string{"PATH=/bin", "HOME=/root"}, func(*config) {}},
 		{"the seed's environment", nil, []string{
-			"SHAKENFIST_STORAGE_PATH=/data", "SHAKENFIST_API_PORT=13100", "SHAKENFIST_NODE_NAME=sf-1", "SHAKENFIST_NODE_IP=10.1.2.3",
+			"SHAKENFIST_STORAGE_PATH=/data", "SHAKENFIST_API_PORT=13100", "SHAKENFIST_PROMETHEUS_METRICS_PORT=13101", "SHAKENFIST_NODE_NAME=sf-1", "SHAKENFIST_NODE_IP=10.1.2.3",
 			"SHAKENFIST_NETWORK_NODE_IP=10.1.2.3", "SHAKENFIST_NODE_EGRESS_NIC=ens3", "SHAKENFIST_FLOATING_NETWORK=10.9.0.0/16",
 			"SHAKENFIST_ZONE=lab", "SHAKENFIST_DISK_BUS=scsi", "SHAKENFIST_CPU_OVERCOMMIT_RATIO=4", "SHAKENFIST_RAM_OVERCOMMIT_RATIO=0.9",
 			"SHAKENFIST_RAM_SYSTEM_RESERVATION=2.5", "SHAKENFIST_CLEANER_DELAY=60", "SHAKENFIST_AUTH_SECRET_SEED=0123456789abcdef",
 			"SHAKENFIST_DOWNLOAD_URL_CIRROS=http://mirror/%(vernum)s.img",
 		}, func(c *config) {
 			c.dataDir, c.apiPort, c.nodeName, c.egressNIC = "/data", 13100, "sf-1", "ens3"
+			c.metricsPort = 13101
 			c.nodeIP = netip.MustParseAddr("10.1.2.3")
 			c.networkNode = c.nodeIP
 			c.floating, c.zone, c.diskBus = netip.MustParsePrefix("10.9.0.0/16"), "lab", "scsi"
@@ -50,10 +51,11 @@ func TestParse(t *testing.T) {
 			c.uidBase, c.cleanup = 500000, true
 		}},
 		{"what means nothing here is said", nil, []string{
-			"SHAKENFIST_PROMETHEUS_METRICS_PORT=13001", "SHAKENFIST_CLEANER_DELY=1", "SHAKENFIST_NAMESPACE=system", "SHAKENFIST_KEY=k",
+			"SHAKENFIST_INCLUDE_TRACEBACKS=1", "SHAKENFIST_CLEANER_DELY=1", "SHAKENFIST_NAMESPACE=system", "SHAKENFIST_KEY=k",
+			"SHAKENFIST_API_FINGERPRINT=00",
 		}, func(c *config) {
 			c.warnings = []string{
-				"SHAKENFIST_PROMETHEUS_METRICS_PORT is ignored: there are no metrics on a port of their own",
+				"SHAKENFIST_INCLUDE_TRACEBACKS is ignored: errors carry a sentence, never a traceback",
 				"unknown options in the environment are ignored: SHAKENFIST_CLEANER_DELY",
 			}
 		}},
@@ -78,7 +80,11 @@ func TestParseErrors(t *testing.T) {
 		{"--api-port=x", `"x" for --api-port: want a number from 0 to 65535`},
 		{"--api-port=70000", "want a number from 0 to 65535"},
 		{"--api-adress=1.2.3.4", "not defined: --api-adress"},
-		{"--api-address=0.0.0.0", "say --insecure-listen"},
+		{"--api-cert=/x", "--api-cert and --api-key belong together"},
+		{"--api-key=/x", "--api-cert and --api-key belong together"},
+		{"--api-cert=x", "want an absolute path"},
+		{"--api-tls --api-cert=/x --api-key=/x", "say one of them"},
+		{"--api-tls --insecure-listen", "leave one out"},
 		{"--data-dir=here", "want an absolute path"},
 		{"--node-ip=::1", "want an IPv4 address"},
 		{"--floating-network=10.0.0.1/24", "want an IPv4 block from /8 to /29 by its first address"},
@@ -102,7 +108,10 @@ func TestParseErrors(t *testing.T) {
 		{"SHAKENFIST_NETWORK_NODE_IP=10.1.2.3", "there is no network node here"},
 	} {
 		t.Run(test.option, func(t *testing.T) {
-			args, env := []string{test.option}, []string(nil)
+			args, env := strings.Split(test.option, " --"), []string(nil)
+			for i := range args[1:] {
+				args[i+1] = "--" + args[i+1]
+			}
 			if strings.HasPrefix(test.option, envPrefix) {
 				args, env = nil, args
 			}

@@ -53,8 +53,8 @@ func setKey(ctx context.Context, c *config, call *call) error {
 		return fmt.Errorf("key set: %w", err)
 	}
 	namespace, name := call.args[0], call.args[1]
-	var url string
-	if err := ask(ctx, c, http.MethodPut, keysPath(namespace, name), secret, &url); err != nil {
+	var file client.Config
+	if err := ask(ctx, c, http.MethodPut, keysPath(namespace, name), secret, &file); err != nil {
 		return fmt.Errorf("key set: %w", err)
 	}
 	call.log.Info("set a key", "namespace", namespace, "key_name", name)
@@ -62,10 +62,10 @@ func setKey(ctx context.Context, c *config, call *call) error {
 		if err := os.MkdirAll(filepath.Dir(c.clientFile), 0o755); err != nil {
 			return fmt.Errorf("key set: the key is set, but there is no client file: %w", err)
 		}
-		if err := writeClientFile(c.clientFile, client.Config{Namespace: namespace, Key: secret, URL: url}); err != nil {
+		if err := writeClientFile(c.clientFile, client.Config{Namespace: namespace, Key: secret, URL: file.URL, Fingerprint: file.Fingerprint}); err != nil {
 			return fmt.Errorf("key set: the key is set, but: %w", err)
 		}
-		call.log.Info("wrote the client file", "client_file", c.clientFile, "apiurl", url)
+		call.log.Info("wrote the client file", "client_file", c.clientFile, "apiurl", file.URL)
 	} else if c.secretFile == "" {
 		fmt.Fprintln(call.stdout, secret)
 	}
@@ -115,18 +115,18 @@ func (a *admin) listKeys(r *http.Request) ([]string, error) {
 	return names, nil
 }
 
-// setKey answers with the URL of the API that takes the key.
-func (a *admin) setKey(r *http.Request) (string, error) {
+// setKey answers with where the API is that takes the key.
+func (a *admin) setKey(r *http.Request) (where client.Config, err error) {
 	var secret strings.Builder
 	if _, err := io.Copy(&secret, io.LimitReader(r.Body, 4096)); err != nil {
-		return "", err
+		return where, err
 	}
 	namespace, name := r.URL.Query().Get("namespace"), r.URL.Query().Get("name")
 	if err := a.cloud.SetKey(r.Context(), namespace, name, secret.String()); err != nil {
-		return "", a.nameSpaces(r, err)
+		return where, a.nameSpaces(r, err)
 	}
 	a.log.Info("root set a key", "namespace", namespace, "key_name", name)
-	return a.url, nil
+	return client.Config{URL: a.at.url, Fingerprint: a.at.fingerprint}, nil
 }
 
 func (a *admin) deleteKey(r *http.Request) (any, error) {

@@ -42,7 +42,7 @@ func TestKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, err := serveAdmin(c, &admin{store: s, cloud: cloud, url: "http://127.0.0.1:5000", log: discard})
+	stop, err := serveAdmin(c, &admin{store: s, cloud: cloud, at: reached{url: "http://127.0.0.1:5000"}, log: discard})
 	if err != nil {
 		t.Fatal(err)
 	}

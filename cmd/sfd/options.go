@@ -26,12 +26,11 @@ type option struct {
 // are harmless, so they are ignored aloud.
 var dead = map[string]string{
 	"INCLUDE_TRACEBACKS":      "errors carry a sentence, never a traceback",
-	"PROMETHEUS_METRICS_PORT": "there are no metrics on a port of their own",
 	"SCHEDULER_CACHE_TIMEOUT": "the scheduler works on current records and caches nothing",
 }
 
 // theClients are sf-client's variables, which mean nothing here.
-var theClients = []string{"NAMESPACE", "KEY", "API_URL"}
+var theClients = []string{"NAMESPACE", "KEY", "API_URL", "API_FINGERPRINT"}
 
 // parse reads the daemon's command line (without the program's name) and an
 // environment as os.Environ gives it.
@@ -141,7 +140,7 @@ Commands; sfd COMMAND --help tells more:
 	printOptions(w, options)
 	fmt.Fprint(w, `
 A flag wins over the environment. Signals: TERM and INT stop sfd, its machines
-run on and are found again by the next one. Exit status: 0 after a stop, 1 when
+run on and are found again by the next one; HUP reads the API's certificate again. Exit status: 0 after a stop, 1 when
 something failed, 2 when the command line is wrong.
 `)
 }

@@ -81,8 +81,13 @@ func openRecords(ctx context.Context, c *config) (_ *link, err error) {
 		return nil, err
 	}
 	open = append(open, cloud)
+	certificate, err := openAPITLS(c)
+	if err != nil {
+		return nil, err
+	}
+	at := reached{c.apiURL(c.apiPort), certificate.fingerprint()}
 	pipes := newPipes()
-	server := &http.Server{Handler: (&admin{store: s, cloud: cloud, url: c.apiURL(c.apiPort), log: quiet}).handler()}
+	server := &http.Server{Handler: (&admin{store: s, cloud: cloud, at: at, log: quiet}).handler()}
 	go server.Serve(pipes) // until it is closed
 	open = append(open, server)
 	l := newLink(false, pipes.dial)

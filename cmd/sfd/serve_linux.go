@@ -34,6 +34,10 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
+	certificate, err := openAPITLS(c)
+	if err != nil {
+		return err
+	}
 	cfg := cloudConfig(c, h, log)
 	if cfg.Node, err = nodeConfig(ctx, c, h); err != nil {
 		return err
@@ -43,9 +47,9 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cloud.Close()) }()
-	url := c.apiURL(listener.Addr().(*net.TCPAddr).Port)
+	at := reached{c.apiURL(listener.Addr().(*net.TCPAddr).Port), certificate.fingerprint()}
 	defer keepStore(c, h.store, log)()
-	stopAdmin, err := serveAdmin(c, &admin{store: h.store, cloud: cloud, url: url, log: log})
+	stopAdmin, err := serveAdmin(c, &admin{store: h.store, cloud: cloud, at: at, log: log})
 	if err != nil {
 		return err
 	}
@@ -54,22 +58,34 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := provideClientFile(ctx, cloud, c, url, log); err != nil {
+	if err := provideClientFile(ctx, cloud, c, at, log); err != nil {
 		return err
 	}
-	log.Info("ready", "api", url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
-	apiConfig := api.Config{Secret: secret, Logger: log, Stopping: ctx}
-	if h.peers == nil {
-		return serveAPI(ctx, listener, api.New(cloud, apiConfig), log)
+	measured := gauges{dir: c.dataDir, hypervisor: h.hypervisor, cloud: cloud, sizes: map[string]size{}}
+	apiConfig := api.Config{Secret: secret, Logger: log, Stopping: ctx, Gauges: measured.all}
+	if h.peers != nil {
+		apiConfig.Relay = h.peers
 	}
-	apiConfig.Relay = h.peers
 	handler := api.New(cloud, apiConfig)
-	stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, cloud, handler, log)
+	stopMetrics, err := serveMetrics(ctx, c, api.Metrics(handler), log)
 	if err != nil {
 		return err
 	}
-	defer stop()
-	return serveAPI(ctx, listener, handler, log)
+	defer stopMetrics()
+	if h.peers != nil {
+		stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, cloud, handler, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	ready := log
+	if certificate != nil {
+		go certificate.keep(ctx, c, at.url, log)
+		ready = log.With("fingerprint", at.fingerprint)
+	}
+	ready.Info("ready", "api", at.url, "cloud", cloud.ID(), "node", h.node, "data_dir", c.dataDir, "version", versionText())
+	return serveAPI(ctx, listener, certificate, handler, log)
 }
 
 // tokenSecret returns what signs tokens: of a cloud of several machines, the same
@@ -125,8 +141,9 @@ func listen(ctx context.Context, c *config) (listener net.Listener, err error) {
 	return listener, nil
 }
 
-// serveAPI serves until ctx is done, and then lets requests end.
-func serveAPI(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+// serveAPI serves until ctx is done, and then lets requests end. Without a certificate
+// it is plain.
+func serveAPI(ctx context.Context, listener net.Listener, certificate *apiTLS, handler http.Handler, log *slog.Logger) error {
 	// Consoles and other endless requests end when those that can end have.
 	base, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -136,7 +153,14 @@ func serveAPI(ctx context.Context, listener net.Listener, handler http.Handler, 
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug), // clients' faults, which are theirs to mend
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() {
+		if certificate == nil {
+			failed <- server.Serve(listener)
+			return
+		}
+		server.TLSConfig = certificate.config()
+		failed <- server.ServeTLS(explaining{listener}, "", "")
+	}()
 	if err := notify("READY=1"); err != nil {
 		log.Warn("the service manager does not listen", "error", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/shakenfist/cloud/sf"
@@ -112,6 +113,7 @@ type server struct {
 	stopping context.Context
 	owners   *memory[string]        // namespaces of objects, by kind and ID
 	encoded  *memory[encodedRecord] // instances as JSON, by UUID
+	document func() (any, error)    // of the API, see openapi.go
 }
 
 // New returns the API of a cloud. The cloud stays the caller's to close, after
@@ -120,7 +122,12 @@ func New(c *sf.Cloud, cfg Config) http.Handler { return newServer(c, cfg) }
 
 func newServer(c cloud, cfg Config) *server {
 	s := &server{Config: cfg.withDefaults(), cloud: c}
-	s.mux = newMux(s, routes())
+	table := routes()
+	s.mux = newMux(s, table)
+	s.document = sync.OnceValues(func() (any, error) {
+		b, err := encode(newDocument(table))
+		return raw(b), err
+	})
 	s.tokens = newTokens(s.Config)
 	s.throttle = newThrottle(s.Config.Now)
 	s.logins, s.bodies = newGate(loginsEach), newGate(largeBodies)

@@ -21,24 +21,24 @@ func (q *request) auth() (any, error) {
 	case !q.args.given("key"):
 		return nil, q.args.missing("missing key in request")
 	case !q.args.isText("key"):
-		return nil, invalid("key is not a string")
+		return nil, errKeyNotText
 	}
 	namespace, secret := q.args.text("namespace"), q.args.text("key")
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
+	if spec.ValidLabel(namespace) { // what else is not for the log: it may be a key
+		q.made = object{spec.KindNamespace, namespace}
+	}
 	key, err := q.checkSecret(namespace, secret)
 	if err != nil {
 		return nil, err
 	}
-	q.made = object{spec.KindNamespace, namespace}
 	token, err := q.tokens.issue(namespace, key)
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		AccessToken string `json:"access_token"`
-	}{token}, nil
+	return accessToken{token}, nil
 }
 
 // checkSecret finds the key that a secret belongs to. A caller who was wrong

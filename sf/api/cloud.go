@@ -12,6 +12,8 @@ import (
 
 // cloud is what the API uses of *sf.Cloud. Tests put faults in between.
 type cloud interface {
+	Stats() sf.Stats
+
 	CreateNamespace(ctx context.Context, name string) error
 	Namespace(ctx context.Context, name string) (*spec.Namespace, error)
 	Namespaces(ctx context.Context) ([]*spec.Namespace, error)

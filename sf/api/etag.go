@@ -30,10 +30,24 @@ func (q *request) unchanged() error {
 		return nil
 	}
 	v := q.version()
-	if v == "" || strings.HasSuffix(q.route.pattern, "/snapshot") && q.route.method == http.MethodGet {
+	if v == "" || !q.route.conditional() {
 		return invalid("If-Match can be said of instances, of networks and of metadata only")
 	}
 	return q.match(v)
+}
+
+// onlyOnce refuses a key that the route would not keep: whoever repeats a request
+// because of it would have it done twice. Where twice is once it may be said.
+func (q *request) onlyOnce() error {
+	if q.http.Header.Get("Idempotency-Key") == "" {
+		return nil
+	}
+	switch last := q.route.pattern[strings.LastIndexByte(q.route.pattern, '/')+1:]; {
+	case q.route.method != http.MethodPost:
+	case strings.HasPrefix(last, "reboot"), last == "snapshot", last == "recover":
+		return invalid("an Idempotency-Key is for creating instances and networks: a repeated request of this kind is done again")
+	}
+	return nil
 }
 
 // match is nil where the request allows a version; otherwise the status is 412.

@@ -696,6 +696,10 @@ func (f *fakeCloud) Images(context.Context) ([]*spec.CachedImage, error) {
 		{ID: "sha256-2", Names: []string{"http://x/cd.iso", "cd"}, Node: "node1", Format: "raw", CDROM: true, Size: 1e9, VirtualSize: 1e9, Used: f.now}}, err
 }
 
+func (f *fakeCloud) Stats() sf.Stats {
+	return sf.Stats{Store: sf.StoreStats{Gets: 7}, Node: &sf.NodeStats{Name: "node1"}}
+}
+
 func (f *fakeCloud) CacheImage(ctx context.Context, name string, report func(sf.Progress)) error {
 	err := f.enter("CacheImage")
 	f.mu.Unlock()

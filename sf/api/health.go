@@ -19,7 +19,5 @@ func (q *request) healthz() (any, error) {
 		q.Logger.Warn("not healthy: the store does not answer", "error", err)
 		return nil, spec.Errorf(spec.ErrUnavailable, "the store does not answer")
 	}
-	return struct {
-		Status string `json:"status"`
-	}{"ok"}, nil
+	return health{"ok"}, nil
 }

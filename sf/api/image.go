@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -14,19 +16,37 @@ const typeLines = "application/x-ndjson"
 
 // cacheImage fetches an image into this node's cache and answers when it is there.
 // There is no limit to how long that takes. A caller that accepts lines gets one
-// for every bit of progress; the last line has the status.
+// for every bit of progress; the last line has the status. One who does not wait is
+// answered once the first bytes are on their way.
 func (q *request) cacheImage() (any, error) {
-	url := q.args.text("url")
+	name := q.args.text("url")
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
-	if url == "" {
+	if name == "" {
 		return nil, q.args.missing("missing url in request")
 	}
-	if strings.Contains(q.http.Header.Get("Accept"), typeLines) {
-		return q.cacheImageSlowly(url)
+	q.made = object{"image", withoutSecrets(name)}
+	if q.asked("async") {
+		return nil, q.later("fetch "+q.made.id, func(ctx context.Context, begun func()) error {
+			return q.cloud.CacheImage(ctx, name, func(sf.Progress) { begun() })
+		})
 	}
-	return nil, q.cloud.CacheImage(q.lasting(), url, nil)
+	if strings.Contains(q.http.Header.Get("Accept"), typeLines) {
+		return q.cacheImageSlowly(name)
+	}
+	return nil, q.cloud.CacheImage(q.lasting(), name, nil)
+}
+
+// withoutSecrets is a URL for the log: who may use it, and what often is a secret
+// behind the question mark, left out.
+func withoutSecrets(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }
 
 type progressWire struct {
@@ -35,7 +55,7 @@ type progressWire struct {
 	Total int64  `json:"total"` // bytes, 0 where it is not known
 }
 
-func (q *request) cacheImageSlowly(url string) (any, error) {
+func (q *request) cacheImageSlowly(name string) (any, error) {
 	q.w.Header().Set("Content-Type", typeLines)
 	latest := make(chan sf.Progress, 1)
 	var wg sync.WaitGroup
@@ -45,7 +65,7 @@ func (q *request) cacheImageSlowly(url string) (any, error) {
 		}
 	})
 	var mu sync.Mutex // several may report
-	err := q.cloud.CacheImage(q.lasting(), url, func(p sf.Progress) {
+	err := q.cloud.CacheImage(q.lasting(), name, func(p sf.Progress) {
 		mu.Lock()
 		defer mu.Unlock()
 		select {
@@ -96,7 +116,7 @@ func (q *request) getImage() (any, error) {
 	}
 	for _, i := range list {
 		if i.ID == q.path("image_id") {
-			return wireImage(i), nil
+			return partOf(q, wireImage(i))
 		}
 	}
 	return nil, errImageNotFound

@@ -8,7 +8,7 @@ import (
 
 // getInterface shows an interface. One that is gone is still shown until it is
 // forgotten, as in the seed.
-func (q *request) getInterface() (any, error) { return wireInterface(q.nic), nil }
+func (q *request) getInterface() (any, error) { return partOf(q, wireInterface(q.nic)) }
 
 // float gives the interface an address of the floating network. The record has it
 // when the answer goes out; the router takes it up within moments.

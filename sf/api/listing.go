@@ -39,6 +39,14 @@ func (q *request) window(known []string) (w window, err error) {
 	return w, err
 }
 
+// part reads the query of a single record, which has only ?fields=.
+func (q *request) part(known []string) (w window, err error) {
+	if q.http.URL.RawQuery != "" {
+		w.fields, err = fields(q.http.URL.Query(), known)
+	}
+	return w, err
+}
+
 // fields reads ?fields=, members separated by commas.
 func fields(query url.Values, known []string) ([]string, error) {
 	s := query.Get("fields")
@@ -46,6 +54,9 @@ func fields(query url.Values, known []string) ([]string, error) {
 		return nil, nil
 	}
 	list := strings.Split(s, ",")
+	if len(known) == 0 {
+		return nil, invalid("fields: this is a list of names, which have no members")
+	}
 	for _, f := range list {
 		if !slices.Contains(known, f) {
 			return nil, invalid(fmt.Sprintf("fields: there is no %q (known: %s)", f, strings.Join(known, ", ")))
@@ -143,6 +154,19 @@ func listed[T any](q *request, all []T, id func(T) string) (any, error) {
 		}
 	}
 	return joined(records), nil
+}
+
+// partOf answers with one record, or the part of it that is asked for.
+func partOf[T any](q *request, v T) (any, error) {
+	w, err := q.part(members[T]())
+	if err != nil || w.fields == nil {
+		return v, err
+	}
+	record, err := encode(v)
+	if err == nil {
+		record, err = w.only(record)
+	}
+	return raw(append(record, '\n')), err
 }
 
 // page reads some records of a long list, encoded, and says where the next ones

@@ -30,6 +30,9 @@ func (q *request) getMetadata() (any, error) {
 	if m == nil {
 		m = spec.Metadata{}
 	}
+	if err == nil {
+		err = q.match(versionOf(m))
+	}
 	return q.tagged(versionOf(m), m, err)
 }
 

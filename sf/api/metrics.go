@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -68,29 +69,55 @@ func (m *meter) end(rt *route, status int, took time.Duration) {
 	}
 }
 
+// typeMetrics is the type of Prometheus' text format.
+const typeMetrics = "text/plain; version=0.0.4; charset=utf-8"
+
 // metrics answers in the text format of Prometheus.
 func (q *request) metrics() (any, error) {
-	var out exposition
-	for _, g := range q.gauges() {
-		out.family(g.Name, "gauge", g.Help)
-		out.sample(g.Name, "", g.Value)
-	}
-	nodes, err := q.cloud.Nodes(q.ctx())
-	if err != nil {
-		return nil, err
-	}
-	out.nodes(nodes)
-	q.meter.write(&out)
 	q.w.Header().Set("Cache-Control", "no-store")
-	q.write(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", out.Bytes())
+	q.write(http.StatusOK, typeMetrics, q.expose(q.ctx()))
 	return streamed(http.StatusOK), nil
 }
 
-func (q *request) gauges() []Gauge {
-	if q.Gauges == nil {
-		return nil
+// Metrics returns a handler that shows anyone what GET /metrics of an API shows to
+// system. The API is what New returned.
+func Metrics(api http.Handler) http.Handler {
+	s := api.(*server)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", typeMetrics)
+		w.Write(s.expose(r.Context())) // an error means that the caller has gone
+	})
+}
+
+// expose measures everything. What cannot be had now is left out: somebody wants to
+// see the rest then most of all.
+func (s *server) expose(ctx context.Context) []byte {
+	ctx, cancel := context.WithTimeout(ctx, healthTime)
+	defer cancel()
+	var out exposition
+	if s.Gauges != nil {
+		for _, g := range s.Gauges() {
+			out.gauge(g.Name, g.Help, g.Value)
+		}
 	}
-	return q.Gauges()
+	stats := s.cloud.Stats()
+	out.store(stats.Store)
+	out.gauge("sf_records_cached", "decoded records that are kept", float64(stats.Records.Entries))
+	out.gauge("sf_records_cached_bytes", "bytes of their texts", float64(stats.Records.Bytes))
+	if stats.Node != nil {
+		out.node(stats.Node)
+		if images, err := s.cloud.Images(ctx); err == nil {
+			out.images(images)
+		}
+	}
+	nodes, err := s.cloud.Nodes(ctx)
+	out.gauge("sf_store_answers", "whether the store answered just now", truth(err == nil))
+	if err == nil {
+		out.nodes(nodes)
+		out.invariants(nodes)
+	}
+	s.meter.write(&out)
+	return out.Bytes()
 }
 
 // exposition writes the text format.

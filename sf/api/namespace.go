@@ -36,6 +36,9 @@ func (q *request) createNamespace() (any, error) {
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
+	if q.args.given("key") && !q.args.isText("key") {
+		return nil, errKeyNotText
+	}
 	if keyName != "" {
 		if err := q.checkKey(keyName); err != nil {
 			return nil, err
@@ -53,13 +56,15 @@ func (q *request) createNamespace() (any, error) {
 	return name, nil
 }
 
+var errKeyNotText = invalid("key is not a string")
+
 // checkKey checks the arguments of a new key.
 func (q *request) checkKey(name string) error {
 	switch {
 	case !q.args.given("key"):
 		return q.args.missing("no key specified")
 	case !q.args.isText("key"):
-		return invalid("key is not a string")
+		return errKeyNotText
 	case q.args.text("key") == "":
 		return q.args.missing("no key specified")
 	case name == serviceKey:
@@ -125,6 +130,7 @@ func (q *request) replaceKey() (any, error) {
 }
 
 func (q *request) setKey(name string) (any, error) {
+	q.made = q.keyOf(name)
 	if err := q.checkKey(name); err != nil {
 		return nil, err
 	}
@@ -135,6 +141,9 @@ func (q *request) setKey(name string) (any, error) {
 	return name, or(q.cloud.SetKey(q.lasting(), ns.Name, name, q.args.text("key")), errNoNamespace)
 }
 
+// keyOf names a key of the namespace in the path for the audit.
+func (q *request) keyOf(name string) object { return object{"key", q.path("namespace") + "/" + name} }
+
 func (q *request) deleteKey() (any, error) {
 	ns, err := q.namespaceOfPath()
 	if err != nil {
@@ -142,6 +151,7 @@ func (q *request) deleteKey() (any, error) {
 	}
 	missing := notFound("key name not found in namespace")
 	name := q.path("key_name")
+	q.made = q.keyOf(name)
 	if !hasKey(ns, name) {
 		return nil, missing
 	}

@@ -83,7 +83,7 @@ func (q *request) getNetwork() (any, error) {
 		}
 		q.network = cmp.Or(n, q.network)
 	}
-	w, err := q.window(members[networkWire]())
+	w, err := q.part(members[networkWire]())
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -35,7 +36,7 @@ func (q *request) uncordonNode() (any, error) {
 }
 
 // drainNode empties a node. A caller that hangs up ends it where it is: it can be
-// repeated.
+// repeated. For one who does not wait it goes on behind the answer.
 func (q *request) drainNode() (any, error) {
 	ask := q.args.number("ask")
 	opt := sf.DrainOptions{Recover: q.args.flag("recover"), Ask: time.Duration(ask) * time.Second}
@@ -47,6 +48,20 @@ func (q *request) drainNode() (any, error) {
 	}
 	if q.args.err != nil {
 		return nil, q.args.err
+	}
+	if q.asked("async") {
+		name := q.node()
+		if err := q.cloud.CordonNode(q.lasting(), name); err != nil {
+			return nil, or(err, errNodeNotFound)
+		}
+		return nil, q.later("drain node "+name, func(ctx context.Context, begun func()) error {
+			begun()
+			drained, err := q.cloud.DrainNode(ctx, name, opt)
+			if err == nil {
+				q.Logger.Info("a node was drained", "node", name, "routers", drained.Routers, "recovered", drained.Recovered, "remains", drained.Remains)
+			}
+			return err
+		})
 	}
 	drained, err := q.cloud.DrainNode(q.ctx(), q.node(), opt)
 	if err != nil {

@@ -69,7 +69,7 @@ func (q *request) getOperation() (any, error) {
 			op = now // how it ended is in it
 		}
 	}
-	return wireOperation(op), nil
+	return partOf(q, wireOperation(op))
 }
 
 type operationWire struct {

@@ -141,6 +141,9 @@ func (q *request) run() (reply any, err error) {
 	if err := q.unchanged(); err != nil {
 		return nil, err
 	}
+	if err := q.onlyOnce(); err != nil {
+		return nil, err
+	}
 	if node := q.elsewhere(); node != "" {
 		return q.sendOn(node)
 	}

@@ -51,6 +51,7 @@ func routes() []route {
 	)
 	return []route{
 		{get, "/{$}", anyone, "", (*request).root},
+		{get, "/openapi.json", anyone, "", (*request).openAPI},
 		{get, "/events", caller, "", (*request).follow},
 		{get, "/metrics", admin, "", (*request).metrics},
 		{get, "/healthz", anyone, "", (*request).healthz},

@@ -75,7 +75,7 @@ func (q *request) listSnapshots() (any, error) {
 	return listed(q, out, func(s snapshotWire) string { return s.UUID })
 }
 
-func (q *request) getSnapshot() (any, error) { return wireSnapshot(q.snapshot), nil }
+func (q *request) getSnapshot() (any, error) { return partOf(q, wireSnapshot(q.snapshot)) }
 
 // deleteSnapshot removes a snapshot and waits until it is gone.
 func (q *request) deleteSnapshot() (any, error) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -167,6 +168,9 @@ func (q *request) scope() string {
 // caller is system the one in the arguments.
 func (q *request) target() (string, error) {
 	asked := q.args.text("namespace")
+	if q.args.err != nil {
+		return "", q.args.err
+	}
 	if asked == "" || asked == q.namespace {
 		return q.namespace, nil
 	}
@@ -180,7 +184,12 @@ func (q *request) target() (string, error) {
 // doomed is the namespace that a delete of everything is for. As in the seed,
 // system as the namespace means everything in the cloud; unlike there, the empty
 // string means nothing.
-func (q *request) doomed() (string, error) {
+func (q *request) doomed() (namespace string, err error) {
+	defer func() {
+		if err == nil { // for the audit
+			q.made = object{spec.KindNamespace, cmp.Or(namespace, spec.System)}
+		}
+	}()
 	if v := string(q.args.values["confirm"]); v != "true" {
 		return "", q.args.missing("parameter confirm is not set true")
 	}

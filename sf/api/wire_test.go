@@ -25,7 +25,8 @@ var update = flag.Bool("update", false, "write the golden files")
 // with "> " is a request: who asks, the method, the URL, and perhaps headers in
 // brackets and a body. What follows it is the answer. What differs from run to
 // run is replaced: UUIDs by {uuid-1} and so on in the order in which they appear
-// (a later request can name them like that), MACs and times likewise.
+// (a later request can name them like that), MACs and times likewise. All of it is held
+// against the document of the API, too.
 func TestWire(t *testing.T) {
 	files, err := filepath.Glob("testdata/wire/*.txt")
 	if err != nil || len(files) == 0 {
@@ -38,7 +39,11 @@ func TestWire(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := converse(t, wireCloud(t, t.Name()[len("TestWire/"):]))
+			c.contract = newContract(t)
 			got := c.replay(string(want))
+			if asked := len(requests.FindAll(want, -1)); c.held != asked {
+				t.Errorf("%d of %d answers were held against the document of the API", c.held, asked)
+			}
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -70,7 +75,7 @@ func TestEveryRouteHasGoldenTests(t *testing.T) {
 		}
 	}
 	for _, rt := range routes() {
-		if !tested[rt.method+" "+rt.pattern] && !strings.HasSuffix(rt.pattern, "/console") && !strings.HasSuffix(rt.pattern, "/vdi") && rt.pattern != "/events" && rt.pattern != "/metrics" { // websockets and streams: console_test.go, display_test.go, stream_test.go, metrics_test.go
+		if !tested[rt.method+" "+rt.pattern] && !strings.HasSuffix(rt.pattern, "/console") && !strings.HasSuffix(rt.pattern, "/vdi") && rt.pattern != "/events" && rt.pattern != "/metrics" && rt.pattern != "/openapi.json" { // websockets, streams and long texts: console_test.go, display_test.go, stream_test.go, metrics_test.go, openapi_test.go
 			t.Errorf("%s %s: no conversation gets a 200 from it", rt.method, rt.pattern)
 		}
 	}
@@ -83,6 +88,9 @@ type conversation struct {
 	names  map[string]string // of what was replaced: value to name
 	tokens map[string]string // by namespace
 	script string            // being replayed
+
+	contract *contract // that all is held against; nil for nothing
+	held     int       // requests that were
 }
 
 // newConversation talks to a fake cloud.
@@ -141,6 +149,12 @@ func (c *conversation) ask(who, method, url string, header http.Header, body str
 	}
 	w := httptest.NewRecorder()
 	c.server.ServeHTTP(w, r)
+	if c.contract != nil {
+		c.held++
+		if err := c.contract.holds(method, url, body, w); err != nil {
+			c.t.Errorf("%s %s %s: %v", method, url, body, err)
+		}
+	}
 	return w
 }
 
@@ -180,7 +194,8 @@ func (c *conversation) replay(script string) string {
 }
 
 var (
-	headers = regexp.MustCompile(`^\[([A-Za-z-]+): ([^]]*)\] ?`)
+	requests = regexp.MustCompile(`(?m)^> `)
+	headers  = regexp.MustCompile(`^\[([A-Za-z-]+): ([^]]*)\] ?`)
 
 	uuids    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	opIDs    = regexp.MustCompile(`\b[0-9a-f]{16}-[0-9a-f]{8}\b`)

@@ -24,10 +24,17 @@ type Config struct {
 	URL       string `json:"apiurl"`    // of the API; empty is http://localhost:13000
 	Namespace string `json:"namespace"` // required
 	Key       string `json:"key"`       // one of the namespace's secrets; required
+	// Fingerprint is the SHA-256 sum, in hexadecimal, of the server's key or
+	// certificate, which then need not be signed by anybody; empty trusts whom the
+	// system trusts. It needs an https URL.
+	Fingerprint string `json:"fingerprint,omitempty"`
 
 	// HTTP makes the requests; nil is a client without a time limit, since a
-	// call is limited by its context.
+	// call is limited by its context. Where it is given, whom it trusts is its
+	// business, and Fingerprint must be empty.
 	HTTP *http.Client `json:"-"`
+	// Around is put around what makes the requests, to watch them; nil is nothing.
+	Around func(http.RoundTripper) http.RoundTripper `json:"-"`
 	// UserAgent names the program; empty is "shakenfist-go".
 	UserAgent string `json:"-"`
 	// Sleep waits for d or until ctx is done, and returns ctx's error then; nil
@@ -86,8 +93,8 @@ func New(cfg Config) (*Client, error) {
 		return nil, spec.Errorf(spec.ErrInvalid, "a namespace and one of its keys are needed to talk to %s", cfg.URL)
 	}
 	cfg.URL = strings.TrimRight(cfg.URL, "/")
-	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{}
+	if err := cfg.connect(u.Scheme); err != nil {
+		return nil, err
 	}
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "shakenfist-go"
@@ -99,6 +106,32 @@ func New(cfg Config) (*Client, error) {
 		cfg.Rand = rand.Reader
 	}
 	return &Client{cfg: cfg, session: &session{}}, nil
+}
+
+// connect fills in how requests are made.
+func (cfg *Config) connect(scheme string) error {
+	switch {
+	case cfg.Fingerprint != "" && scheme != "https":
+		return spec.Errorf(spec.ErrInvalid, "there is a fingerprint, but the API URL %s is not https://: nothing would be checked", cfg.URL)
+	case cfg.Fingerprint != "" && cfg.HTTP != nil:
+		return spec.Errorf(spec.ErrInvalid, "HTTP and Fingerprint are both given: only one can say whom to trust")
+	case cfg.HTTP == nil:
+		way, err := transport(cfg.Fingerprint)
+		if err != nil {
+			return err
+		}
+		cfg.HTTP = &http.Client{Transport: way}
+	}
+	if cfg.Around == nil {
+		return nil
+	}
+	watched := *cfg.HTTP
+	if watched.Transport == nil {
+		watched.Transport = http.DefaultTransport
+	}
+	watched.Transport = cfg.Around(watched.Transport)
+	cfg.HTTP = &watched
+	return nil
 }
 
 // NamespaceName is the namespace that the client acts for.

@@ -71,12 +71,12 @@ func TestFind(t *testing.T) {
 		}
 		return name
 	}
-	home := write("home", `{"namespace": "home", "key": "hk", "apiurl": "http://home:1"}`)
+	home := write("home", `{"namespace": "home", "key": "hk", "apiurl": "https://home:1", "fingerprint": "hf"}`)
 	system := write("system", `{"namespace": "sys", "key": "sk", "apiurl": "http://sys:1", "more": 1}`)
 	broken := write("broken", `{"namespace": `)
 	partial := write("partial", `{"namespace": "p", "key": "k"}`)
 	none := filepath.Join(dir, "none")
-	env := map[string]string{"SHAKENFIST_NAMESPACE": "env", "SHAKENFIST_KEY": "ek", "SHAKENFIST_API_URL": "http://env:1"}
+	env := map[string]string{"SHAKENFIST_NAMESPACE": "env", "SHAKENFIST_KEY": "ek", "SHAKENFIST_API_URL": "http://env:1", "SHAKENFIST_API_FINGERPRINT": "ef"}
 	for _, tt := range []struct {
 		name  string
 		given Config
@@ -85,12 +85,12 @@ func TestFind(t *testing.T) {
 		want  Config
 		err   string
 	}{
-		{name: "given", given: Config{Namespace: "n", Key: "k", URL: "http://u"}, env: env, files: []string{home}, want: Config{Namespace: "n", Key: "k", URL: "http://u"}},
-		{name: "given and environment", given: Config{Namespace: "n"}, env: env, files: []string{home}, want: Config{Namespace: "n", Key: "ek", URL: "http://env:1"}},
-		{name: "environment", env: env, files: []string{home}, want: Config{Namespace: "env", Key: "ek", URL: "http://env:1"}},
-		{name: "first file", files: []string{home, system}, want: Config{Namespace: "home", Key: "hk", URL: "http://home:1"}},
+		{name: "given", given: Config{Namespace: "n", Key: "k", URL: "http://u", Fingerprint: "f"}, env: env, files: []string{home}, want: Config{Namespace: "n", Key: "k", URL: "http://u", Fingerprint: "f"}},
+		{name: "given and environment", given: Config{Namespace: "n"}, env: env, files: []string{home}, want: Config{Namespace: "n", Key: "ek", URL: "http://env:1", Fingerprint: "ef"}},
+		{name: "environment", env: env, files: []string{home}, want: Config{Namespace: "env", Key: "ek", URL: "http://env:1", Fingerprint: "ef"}},
+		{name: "first file", files: []string{home, system}, want: Config{Namespace: "home", Key: "hk", URL: "https://home:1", Fingerprint: "hf"}},
 		{name: "second file", files: []string{none, system}, want: Config{Namespace: "sys", Key: "sk", URL: "http://sys:1"}},
-		{name: "a file overrides a URL and a key", given: Config{Key: "k", URL: "http://u"}, files: []string{home}, want: Config{Namespace: "home", Key: "hk", URL: "http://home:1"}},
+		{name: "a file overrides a URL and a key", given: Config{Key: "k", URL: "http://u"}, files: []string{home}, want: Config{Namespace: "home", Key: "hk", URL: "https://home:1", Fingerprint: "hf"}},
 		{name: "broken file", files: []string{broken, system}, err: "not a JSON object"},
 		{name: "partial file", files: []string{partial, system}, err: "needs the members"},
 		{name: "nothing", files: []string{none}, err: "no credentials"},
@@ -102,7 +102,7 @@ func TestFind(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || got.Namespace != tt.want.Namespace || got.Key != tt.want.Key || got.URL != tt.want.URL {
+		if err != nil || got.Namespace != tt.want.Namespace || got.Key != tt.want.Key || got.URL != tt.want.URL || got.Fingerprint != tt.want.Fingerprint {
 			t.Errorf("%s: %+v, %v", tt.name, got, err)
 		}
 	}

@@ -79,7 +79,10 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return spec.Errorf(spec.ErrUnavailable, "no answer from %s", c.cfg.URL).Because(err)
+	if stranger := (strangerError{}); errors.As(err, &stranger) {
+		return stranger.error.About("server", c.cfg.URL)
+	}
+	return spec.Errorf(spec.ErrUnavailable, "no answer from %s%s", c.cfg.URL, hint(err)).Because(err)
 }
 
 // refusedConnection reports whether nobody listens, which asking again at once

@@ -22,10 +22,11 @@ type Finder struct {
 	Files []string
 }
 
-// Find completes a configuration. Namespace, Key and URL come from what is given,
-// then from $SHAKENFIST_NAMESPACE, $SHAKENFIST_KEY and $SHAKENFIST_API_URL. Where
-// that gives no namespace, all three come from the first file that exists, a JSON
-// object with the members namespace, key and apiurl.
+// Find completes a configuration. Namespace, Key, URL and Fingerprint come from what
+// is given, then from $SHAKENFIST_NAMESPACE, $SHAKENFIST_KEY, $SHAKENFIST_API_URL and
+// $SHAKENFIST_API_FINGERPRINT. Where that gives no namespace, all four come from the
+// first file that exists, a JSON object with the members namespace, key and apiurl,
+// and perhaps fingerprint.
 func (f Finder) Find(given Config) (Config, error) {
 	getenv := f.Getenv
 	if getenv == nil {
@@ -36,6 +37,7 @@ func (f Finder) Find(given Config) (Config, error) {
 		name  string
 	}{
 		{&given.Namespace, "SHAKENFIST_NAMESPACE"}, {&given.Key, "SHAKENFIST_KEY"}, {&given.URL, "SHAKENFIST_API_URL"},
+		{&given.Fingerprint, "SHAKENFIST_API_FINGERPRINT"},
 	} {
 		if *v.value == "" {
 			*v.value = getenv(v.name)
@@ -56,7 +58,7 @@ func (f Finder) Find(given Config) (Config, error) {
 		if err != nil {
 			return given, err
 		}
-		given.Namespace, given.Key, given.URL = found.Namespace, found.Key, found.URL
+		given.Namespace, given.Key, given.URL, given.Fingerprint = found.Namespace, found.Key, found.URL, found.Fingerprint
 		return given, nil
 	}
 	return given, spec.Errorf(spec.ErrInvalid, "no credentials: give --namespace and --key, or set SHAKENFIST_NAMESPACE and SHAKENFIST_KEY, or have a file ~/.shakenfist or %s that you may read", SystemFile)

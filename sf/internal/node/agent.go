@@ -89,6 +89,8 @@ type Agent struct {
 	ports     map[string]*ports // of running instances
 	copies    map[string]*copyState
 	failures  map[string]int // in a row, by key
+
+	measures measures
 }
 
 // How often things are looked at that no event announces.
@@ -289,10 +291,12 @@ func (a *Agent) work(ctx context.Context, queue *reconcile.Queue) {
 		if err != nil {
 			return
 		}
+		start := a.Clock.Now()
 		after, err := a.reconcile(ctx, key)
 		if ctx.Err() != nil {
 			return
 		}
+		a.measures.took(key, a.Clock.Now().Sub(start), err)
 		queue.Done(key, a.outcome(key, after, err))
 	}
 }

@@ -45,7 +45,7 @@ func (a *Agent) Images(ctx context.Context) ([]*spec.CachedImage, error) {
 
 // CacheImage fetches an image for an administrator.
 func (a *Agent) CacheImage(ctx context.Context, name string, report func(driver.Progress)) (driver.Image, error) {
-	img, err := a.Volumes.Fetch(ctx, driver.ImageRef{Name: name, Trusted: true}, report)
+	img, err := a.fetchImage(ctx, driver.ImageRef{Name: name, Trusted: true}, report)
 	switch {
 	case err == nil:
 		return img, nil

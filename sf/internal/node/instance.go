@@ -24,7 +24,8 @@ type instance struct {
 	removed bool // the volumes are gone
 	detach  bool // the ports are to leave the fabric
 	console consoleState
-	boots   int64 // last reported
+	boots   int64  // last reported
+	waits   string // for what, in the words of its status; empty for nothing
 }
 
 // of returns what is remembered of an instance.
@@ -326,6 +327,7 @@ func (a *Agent) report(ctx context.Context, i *spec.Instance, change func(*spec.
 	})
 	if err == nil {
 		i.Status = o.Value
+		a.noteWait(i)
 	}
 	return err
 }

@@ -139,6 +139,27 @@ func (q *Queue) Len() int {
 	return len(q.entries)
 }
 
+// Depths say how many keys there are, by what they wait for.
+type Depths struct{ Due, Later, Running int }
+
+// Depths counts the keys.
+func (q *Queue) Depths() (d Depths) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.clock.Now()
+	for _, e := range q.entries {
+		switch {
+		case e.running:
+			d.Running++
+		case e.due.After(now):
+			d.Later++
+		default:
+			d.Due++
+		}
+	}
+	return d
+}
+
 // Backoff is how long to wait after the n-th failure in a row, from 1: it doubles
 // from 100 ms to 30 s.
 func Backoff(n int) time.Duration {

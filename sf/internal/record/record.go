@@ -48,6 +48,13 @@ func New(s store.Store, newID func() string) *Client {
 // Store returns the store below.
 func (c *Client) Store() store.Store { return c.store }
 
+// Cached tells how many decoded records are kept, and the bytes of their texts.
+func (c *Client) Cached() (entries, bytes int) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.decoded), c.size
+}
+
 // Object is a record as read. Value is shared with other readers: its slices and
 // maps must not be modified.
 type Object[T any] struct {
