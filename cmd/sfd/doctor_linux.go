@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -149,4 +148,4 @@ func (p *patient) fix(ctx context.Context, s doctor.Snapshot) (removed []doctor.
 }
 
 // quietly is a log that nobody reads.
-func quietly() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quietly() *slog.Logger { return slog.New(slog.DiscardHandler) }
