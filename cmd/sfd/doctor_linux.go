@@ -25,6 +25,7 @@ type patient struct {
 	link   *link // to the records; nil where they cannot be reached
 	err    error // why
 	fabric *linux.Fabric
+	lock   io.Closer // of the data directory, where the link to the records has none; may be nil
 }
 
 func runDoctor(ctx context.Context, c *config, call *call) (err error) {
@@ -71,6 +72,11 @@ func newPatient(ctx context.Context, c *config) (_ *patient, err error) {
 		return nil, err
 	}
 	p.link, p.err = reach(ctx, c)
+	if c.fix && c.shared() && p.link != nil && !p.link.running { // no sfd is to start meanwhile
+		if p.lock, err = lockDir(ctx, c); err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+	}
 	return p, nil
 }
 
@@ -78,6 +84,9 @@ func (p *patient) Close() error {
 	err := p.fabric.Close()
 	if p.link != nil {
 		err = errors.Join(err, p.link.Close())
+	}
+	if p.lock != nil {
+		err = errors.Join(err, p.lock.Close())
 	}
 	return err
 }
@@ -149,4 +158,4 @@ func (p *patient) fix(ctx context.Context, s doctor.Snapshot) (removed []doctor.
 }
 
 // quietly is a log that nobody reads.
-func quietly() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quietly() *slog.Logger { return slog.New(slog.DiscardHandler) }

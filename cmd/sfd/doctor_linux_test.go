@@ -180,6 +180,10 @@ func TestDoctorEtcd(t *testing.T) {
 	well("running")
 	l.kill()
 	well("killed")
+	w.plantFiles()
+	if status, said := w.doctor("--fix"); status != 0 || strings.Count(said, "  removed ") != 2 {
+		t.Errorf("fix: %d, %s", status, said)
+	}
 	if status, said := w.sfd("key", "list"); status != 0 || !strings.HasPrefix(said, "deploy-") {
 		t.Errorf("key list: %d, %s", status, said)
 	}

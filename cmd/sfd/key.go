@@ -106,7 +106,7 @@ func (a *admin) listKeys(r *http.Request) ([]string, error) {
 	namespace := r.URL.Query().Get("namespace")
 	n, err := a.cloud.Namespace(r.Context(), namespace)
 	if err != nil {
-		return nil, a.nameSpaces(r, err)
+		return nil, a.explain(r, err)
 	}
 	names := []string{}
 	for _, k := range n.Keys {
@@ -123,7 +123,7 @@ func (a *admin) setKey(r *http.Request) (where client.Config, err error) {
 	}
 	namespace, name := r.URL.Query().Get("namespace"), r.URL.Query().Get("name")
 	if err := a.cloud.SetKey(r.Context(), namespace, name, secret.String()); err != nil {
-		return where, a.nameSpaces(r, err)
+		return where, a.explain(r, err)
 	}
 	a.log.Info("root set a key", "namespace", namespace, "key_name", name)
 	return client.Config{URL: a.at.url, Fingerprint: a.at.fingerprint}, nil
@@ -132,15 +132,15 @@ func (a *admin) setKey(r *http.Request) (where client.Config, err error) {
 func (a *admin) deleteKey(r *http.Request) (any, error) {
 	namespace, name := r.URL.Query().Get("namespace"), r.URL.Query().Get("name")
 	if err := a.cloud.DeleteKey(r.Context(), namespace, name); err != nil {
-		return nil, a.nameSpaces(r, err)
+		return nil, a.explain(r, err)
 	}
 	a.log.Info("root deleted a key", "namespace", namespace, "key_name", name)
 	return nil, nil
 }
 
-// nameSpaces adds to an error about a namespace that does not exist which ones do, and to
+// explain adds to an error about a namespace that does not exist which ones do, and to
 // one about a key which the namespace has.
-func (a *admin) nameSpaces(r *http.Request, err error) error {
+func (a *admin) explain(r *http.Request, err error) error {
 	if !errors.Is(err, sf.ErrNotFound) {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 
 // Root gets back in without a key, whether sfd runs or not.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	ctx, dir := sftest.Context(t), t.TempDir()
 	options := []string{"--data-dir", dir, "--client-file", filepath.Join(dir, "etc", "client.json"), "--api-port", "4711", "--log-level", "error"}
 	c, err := parse(options, nil)
