@@ -36,7 +36,7 @@ func importCloud(ctx context.Context, c *config, o importOptions, out io.Writer,
 	if err != nil {
 		return err
 	}
-	im := &importer{config: c, options: o, plan: v02.Read(old, v02.Options{DiskBus: c.diskBus, Renumber: o.renumber}), out: out}
+	im := &importer{config: c, options: o, plan: v02.Read(old, v02.Options{DiskBus: c.diskBus, Renumber: o.renumber}), out: out, log: log}
 	if im.here, im.known, err = thisNode(c, log); err != nil {
 		return err
 	}

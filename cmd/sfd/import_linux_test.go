@@ -273,6 +273,67 @@ func TestImportConflicts(t *testing.T) {
 	}
 }
 
+// cutter ends a context when so many lines were written.
+type cutter struct {
+	left int
+	cut  context.CancelFunc
+}
+
+func (c *cutter) Write(p []byte) (int, error) {
+	if c.left--; c.left == 0 {
+		c.cut()
+	}
+	return len(p), nil
+}
+
+// An import that is interrupted after any line goes on where it was, and ends with
+// everything there once.
+func TestImportInterrupted(t *testing.T) {
+	endpoint := startMember(t)
+	old := oldRecords(t)
+	old["instance/"+oldVM].(map[string]any)["name"] = "\x1b[2J" // which no instance can have, and no terminal should see
+	fillOld(t, endpoint, old)
+	storage, disk := oldStorage(t, guest.Image(t))
+	if err := os.Rename(filepath.Dir(disk), filepath.Join(storage, "instances", oldTwin)); err != nil {
+		t.Fatal(err)
+	}
+	data := t.TempDir()
+	args := []string{"--from", endpoint, "--data-dir", data, "--disks", storage, "--apply"}
+	o, rest, err := splitImport(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := parse(rest, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	interrupted := 0
+	for k := 1; ; k++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &cutter{k, cancel}
+		importCloud(ctx, c, o, w, discard)
+		cancel()
+		if w.left > 0 {
+			break
+		}
+		interrupted++
+	}
+	if interrupted < 5 {
+		t.Errorf("interrupted %d times", interrupted)
+	}
+	said := says(t, 1, args, "keep    network    "+oldNet, "keep    instance   "+oldTwin+" twin", "refuse  instance   "+oldVM+" ?[2J: instance name")
+	if strings.Contains(said, "import ") {
+		t.Errorf("something was missing: %s", said)
+	}
+	s := openOptions(t, "--data-dir", data)
+	if wrong, err := sftest.Invariants(t.Context(), s, nil, false); err != nil || len(wrong) > 0 {
+		t.Errorf("%q, %v", wrong, err)
+	}
+	if _, err := os.Stat(filepath.Join(data, "instances", oldTwin, "vda.qcow2")); err != nil {
+		t.Error(err)
+	}
+}
+
 // What cannot be an import says why, and makes nothing.
 func TestImportRefuses(t *testing.T) {
 	endpoint := startMember(t)

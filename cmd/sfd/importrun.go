@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -26,6 +28,7 @@ type importer struct {
 	here    string   // this node
 	known   identity // of this host
 	out     io.Writer
+	log     *slog.Logger
 
 	cloud    *sf.Cloud
 	floating netip.Prefix // of the cloud
@@ -45,7 +48,15 @@ func (im *importer) line(what string, kind sf.Kind, id, name, text string) {
 	if text != "" {
 		id += ": " + text
 	}
-	fmt.Fprintf(im.out, "%-6s  %-9s  %s\n", what, kind, strings.ToValidUTF8(strings.ReplaceAll(id, "\n", " "), "?"))
+	fmt.Fprintf(im.out, "%-6s  %-9s  %s\n", what, kind, strings.Map(harmless, id))
+}
+
+// harmless keeps what the original's users named their things from steering a terminal.
+func harmless(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return '?'
+	}
+	return r
 }
 
 // remarks tells what the plan has to say of a kind.
@@ -324,6 +335,7 @@ func (im *importer) bring(ctx context.Context, i *v02.Instance, disks []broughtD
 	}
 	err := written(disks)
 	if err == nil && im.options.apply {
+		im.log.Info("copying disks", "instance", i.UUID, "name", i.Spec.Name, "disks", len(disks))
 		err = bringDisks(ctx, im.config, i.UUID, disks)
 	}
 	if err != nil && !im.options.apply {
