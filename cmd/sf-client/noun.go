@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +19,17 @@ type noun struct {
 	find func(ctx context.Context, c *client.Client, called string) (id string, err error)
 	// list returns what a shell can offer.
 	list func(ctx context.Context, c *client.Client) ([]known, error)
+}
+
+// called is the identity of the object that is called something.
+func (n noun) called(ctx context.Context, c *client.Client, called string) (string, error) {
+	if called == "" {
+		return "", usage("%s is empty: give %s", n.arg, n.is)
+	}
+	if n.find == nil {
+		return called, nil
+	}
+	return n.find(ctx, c, called)
 }
 
 // known is one object that a shell can offer.
@@ -148,3 +161,11 @@ var nodeNoun = noun{
 		return out, err
 	},
 }
+
+// kinds are the sorts of objects to which something happens.
+var kinds = map[string]noun{
+	"instance": instanceNoun, "network": networkNoun, "interface": interfaceNoun,
+	"snapshot": snapshotNoun, "namespace": namespaceNoun, "node": nodeNoun,
+}
+
+func kindNames() []string { return slices.Sorted(maps.Keys(kinds)) }
