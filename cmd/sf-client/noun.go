@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -91,6 +92,9 @@ func interfacesOf(ctx context.Context, c *client.Client) (out []known, err error
 	}
 	for _, n := range networks {
 		nics, err := c.NetworkInterfaces(ctx, n.UUID)
+		if errors.Is(err, spec.ErrNotFound) {
+			continue // it was deleted meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}
