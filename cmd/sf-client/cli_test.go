@@ -287,3 +287,29 @@ const instance2 = `{"uuid": "` + i2 + `", "name": "vm2", "cpus": 2, "memory": 51
  "state": "error", "state_updated": 1601091240.1, "namespace": "demo", "power_state": "initial", "video": {"model": "cirrus", "memory": 16384},
  "created": 1601091240.1, "power": {"want": "on", "generation": 1, "answered": 0}, "error": "no such image: cirros",
  "wait": {"reason": "downloading cirros", "since": "2020-09-26T03:34:00Z", "done": 5000000, "total": 20000000, "attempts": 2}}`
+
+// Colours are for people on a terminal alone.
+func TestColour(t *testing.T) {
+	h := httptest.NewServer(&server{replies: replies})
+	defer h.Close()
+	for _, tt := range []struct {
+		terminal bool
+		args     []string
+		colours  bool
+	}{
+		{true, []string{"instance", "list"}, true},
+		{true, []string{"instance", "show", "vm2"}, true},
+		{true, []string{"instance", "show", "nobody"}, true},
+		{false, []string{"instance", "list"}, false},
+		{true, []string{"--simple", "instance", "list"}, false},
+		{true, []string{"--json", "instance", "show", "vm2"}, false},
+		{true, []string{"--json", "instance", "show", "nobody"}, false},
+	} {
+		a, out, errOut := testApp(h.URL)
+		a.colour = tt.terminal
+		a.run(t.Context(), tt.args)
+		if got := strings.Contains(out.String()+errOut.String(), "\x1b["); got != tt.colours {
+			t.Errorf("%v, on a terminal %v: colours %v:\n%s", tt.args, tt.terminal, got, out)
+		}
+	}
+}

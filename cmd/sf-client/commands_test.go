@@ -112,3 +112,17 @@ func TestEveryCommandHasHelp(t *testing.T) {
 		})
 	})
 }
+
+// TestParityOfCommands checks that the page on parity has a row for each command.
+func TestParityOfCommands(t *testing.T) {
+	text, err := os.ReadFile("../../docs/parity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _, _ := testApp("http://x")
+	walk(a.root(), func(path string, _ *cobra.Command) {
+		if row := "\n| `" + path + "` | "; !strings.Contains(string(text), row) {
+			t.Errorf("docs/parity.md has no row%s", row)
+		}
+	})
+}
