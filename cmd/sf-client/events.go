@@ -41,9 +41,9 @@ func (a *app) everything() *cobra.Command {
 --follow show what happens from now on until the command is interrupted. KIND and
 OBJECT choose one object: an instance, network, interface, snapshot, namespace or node.
 
-Each commit of the cloud has a position, which is shown with --simple and --json.
-With --after a stream goes on behind one, at another server or after months too; 0
-begins with what is kept. A stream lasts when its server is restarted.`,
+A position, which --simple and --json show, is a place in the cloud's history. With
+--after a stream goes on behind one, at another server or after months too; 0 begins
+with what is kept. A stream goes on when its server is restarted.`,
 		Example: `  sf-client events
   sf-client events --follow
   sf-client events instance vm1 --follow
