@@ -84,6 +84,9 @@ func (s *events) connect(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w, err := withToken(ctx, s.c, func(token string) (*http.Response, error) { return s.open(ctx, token) })
+	if reply := (*Error)(nil); errors.As(err, &reply) && reply.Status == http.StatusNotFound && !reply.Told {
+		return spec.Errorf(spec.ErrInvalid, "%s has no streams of events, as servers of Shaken Fist 0.2", s.c.cfg.URL)
+	}
 	if err != nil {
 		return err
 	}

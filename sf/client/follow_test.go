@@ -109,6 +109,7 @@ func TestFollowEnds(t *testing.T) {
 		requests int
 	}{
 		{"refused at first", []string{"503 {\"error\": \"no store\"}"}, spec.ErrUnavailable, "no store", 1},
+		{"a server of 0.2", []string{"404 <title>404 Not Found</title>"}, spec.ErrInvalid, "has no streams of events", 1},
 		{"no stream", []string{"200 <html>"}, spec.ErrInvalid, "did not send a stream", 1},
 		{"gone for long", []string{"id: 1\n\n", "503 {\"error\": \"no store\"}"}, spec.ErrUnavailable, "no store", followAttempts},
 		{"the key is gone", []string{"id: 1\n\n", "401 {\"error\": \"unauthorized\", \"class\": \"unauthorized\"}"}, spec.ErrUnauthorized, "unauthorized", 3},
