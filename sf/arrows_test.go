@@ -51,6 +51,7 @@ var arrows = []struct {
 	{"configdrive", "a codec", []string{"configdrive/internal/..."}},
 	{"dhcpd/dns", "a codec and its loops", []string{"golang.org/x/net/dns/dnsmessage"}},
 	{"dhcpd", "a codec and a loop", []string{"github.com/insomniacslk/dhcp/...", "golang.org/x/net/bpf", "golang.org/x/sys/..."}},
+	{"docs", "tests that hold the documents to the code", nil},
 	{"cmd/sf-client", "runs anywhere: it knows the client only", []string{"local", "sf/client", "sf/spec", "github.com/spf13/...", "golang.org/x/term", "golang.org/x/sys/..."}},
 	{"cmd/sfd/internal/doctor", "pure: it judges what others have looked at", []string{"netfab"}},
 	{"cmd/...", "wires: it may know everything", []string{"..."}},

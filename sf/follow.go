@@ -12,30 +12,11 @@ import (
 	"github.com/shakenfist/cloud/store"
 )
 
-// FollowOptions says which events to follow, and from where. The zero value is
-// every event of the cloud, beginning with those that are kept.
-type FollowOptions struct {
-	Kind   Kind   // with Object: the events of one object
-	Object string // its UUID or name; empty is all objects
-	// After is the position of the last batch that was seen; 0 begins with what is
-	// kept, a negative one with what comes.
-	After int64
-}
-
-// EventBatch is what one commit recorded, or a piece of the past.
-type EventBatch struct {
-	// Position is a place in the cloud's history that lasts, over restarts too: to
-	// go on behind the batch, pass it as After. It is 0 in the middle of the past,
-	// where there is no place to go on from.
-	Position int64
-	// Events in the order in which they were recorded; those of the past are in
-	// order for each object. An event that repeats itself comes again with a higher
-	// Count. There are none in a batch that only brings a new position.
-	Events []*Event
-	// Gap: so much has happened since After that some of it may be forgotten. What
-	// is still kept follows.
-	Gap bool
-}
+// Of what is followed, defined in package spec.
+type (
+	FollowOptions = spec.FollowOptions
+	EventBatch    = spec.EventBatch
+)
 
 // FollowEvents delivers events as they are recorded until ctx is done or the
 // caller breaks off. Nothing is kept for a caller who is slow: who falls far behind
@@ -112,7 +93,7 @@ func (f *follower) past(ctx context.Context, after store.Revision, gap bool) err
 		b := &EventBatch{Gap: gap}
 		for _, r := range l.Records {
 			if r.Revision > after {
-				if err := b.add(r); err != nil {
+				if err := addEvent(b, r); err != nil {
 					return err
 				}
 			}
@@ -150,7 +131,7 @@ func (f *follower) watch(ctx context.Context) error {
 			if e.Deleted {
 				continue // made room for newer ones
 			}
-			if err := b.add(e.Record); err != nil {
+			if err := addEvent(b, e.Record); err != nil {
 				return err
 			}
 		}
@@ -160,9 +141,9 @@ func (f *follower) watch(ctx context.Context) error {
 	}
 }
 
-// add decodes an event. It does not go through the record layer's memory, which
+// addEvent decodes an event. It does not go through the record layer's memory, which
 // is for what is read again.
-func (b *EventBatch) add(r store.Record) error {
+func addEvent(b *EventBatch, r store.Record) error {
 	e := new(spec.Event)
 	if err := json.Unmarshal(r.Value, e); err != nil {
 		return fmt.Errorf("sf: event %s is not readable: %w", r.Key, err)

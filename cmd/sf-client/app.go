@@ -90,7 +90,8 @@ no, and 2 where the command line is wrong.`,
   sf-client instance create vm1 1 1024 -d 8@cirros -n mynet
   sf-client instance wait vm1 --for login
   sf-client instance console vm1
-  sf-client --json instance list`,
+  sf-client --json instance list
+  sf-client events --follow`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		// What stands before a command belongs to the command above it: --namespace
@@ -116,7 +117,7 @@ no, and 2 where the command line is wrong.`,
 	flags.StringVar(&a.given.URL, "apiurl", "", "the cloud to talk to [$SHAKENFIST_API_URL] (default "+client.DefaultURL+")")
 	flags.StringVar(&a.given.Fingerprint, "fingerprint", "", "SHA-256 of the server's key or certificate, to trust no other [$SHAKENFIST_API_FINGERPRINT]")
 	root.RegisterFlagCompletionFunc("namespace", a.completeOption(namespaceNoun))
-	root.AddCommand(a.nodes(), a.namespaces(), a.networks(), a.instances(), a.interfaces(), a.snapshots(), a.images())
+	root.AddCommand(a.nodes(), a.namespaces(), a.networks(), a.instances(), a.interfaces(), a.snapshots(), a.images(), a.everything())
 	root.Args, root.RunE = cobra.ArbitraryArgs, helpOrUnknown
 	return root
 }

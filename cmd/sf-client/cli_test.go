@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/shakenfist/cloud/sf/client"
-	"github.com/shakenfist/cloud/sf/sftest/need"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -123,10 +121,19 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	reply, ok := s.replies[what]
+	if what == "POST /auth" && bytes.Contains(body, []byte(`"stranger"`)) {
+		reply = `{"error": "unauthorized", "status": 401, "class": "unauthorized"}`
+	}
 	if !ok {
 		w.WriteHeader(404)
 		fmt.Fprintln(w, `{"error": "not found", "status": 404}`)
 		return
+	}
+	if strings.HasPrefix(reply, ":") {
+		w.Header().Set("Content-Type", "text/event-stream")
+		if r.URL.Query().Get("after") == "12" { // where the stream ends
+			reply = `{"error": "unauthorized", "status": 401, "class": "unauthorized"}`
+		}
 	}
 	failure := struct{ Status int }{}
 	if json.Unmarshal([]byte(reply), &failure) == nil && failure.Status != 0 {
@@ -144,6 +151,7 @@ const (
 	s1 = "55555555-5555-4555-8555-555555555555"
 	s2 = "66666666-6666-4666-8666-666666666666"
 	f1 = "ffffffff-1111-4fff-8fff-ffffffffffff"
+	f2 = "ffffffff-2222-4fff-8fff-ffffffffffff"
 )
 
 // replies of the seed's form; those of the second instance are ours.
@@ -235,6 +243,13 @@ var replies = map[string]string{
 	"POST /instances/" + i2 + "/poweroff":        `{"error": "address 10.0.0.7 in use", "status": 409}`,
 	"POST /instances/" + i2 + "/pause":           `{"error": "it is not created after 10m0s", "status": 504, "class": "timeout"}`,
 	"GET /instances/" + i2 + "/events":           `[]`,
+	"POST /instances/" + i2 + "/unpause":         `null`,
+	"POST /interfaces/" + f2 + "/defloat":        `null`,
+	"DELETE /networks/" + n2:                     `null`,
+	"GET /events":                                events,
+	"POST /instances/" + i2 + "/recover":         `{"error": "node sf-1 is there: drain it instead", "status": 409, "class": "conflict"}`,
+	"PUT /instances/" + i2 + "/metadata/a":       `{"error": "the metadata of an object has at most 64 KiB", "status": 400, "class": "invalid"}`,
+	"POST /interfaces/" + f2 + "/float":          `{"error": "no floating address is free", "status": 507, "class": "no-capacity"}`,
 }
 
 const (
@@ -245,6 +260,21 @@ const (
 	operation1 = `{"id": "16f-a", "instance_uuid": "` + i1 + `", "kind": "reset", "snapshot_uuid": null, "created": 1601091300, "state": "done", "state_updated": 1601091301}`
 	operation2 = `{"id": "16f-b", "instance_uuid": "` + i1 + `", "kind": "snapshot", "snapshot_uuid": "` + s1 + `", "created": 1601091310.5, "state": "failed", "state_updated": 1601091311, "error": "no space left"}`
 )
+
+// events are a stream: two commits, and a gap between them.
+const events = `: events follow
+
+data: {"timestamp": 1601091299, "object_type": "instance", "object_uuid": "` + i1 + `", "fqdn": "sf-1", "operation": "trigger", "phase": null, "duration": null, "message": "login prompt"}
+
+id: 10
+data: {"timestamp": 1601091234.5, "object_type": "network", "object_uuid": "` + n1 + `", "fqdn": "sf-1", "operation": "api", "phase": "create", "duration": 0.17, "message": null}
+
+event: gap
+data: {}
+
+id: 12
+data: {"timestamp": 1601091300, "object_type": "node", "object_uuid": "sf-2", "fqdn": null, "operation": "cordon", "phase": null, "duration": null, "message": null}
+`
 
 const instance1 = `{"uuid": "` + i1 + `", "name": "vm1", "cpus": 1, "memory": 2048,
  "disk_spec": [{"size": "8", "base": "cirros", "bus": null, "type": "disk"}, {"size": 16, "type": "disk"}],
@@ -258,26 +288,28 @@ const instance2 = `{"uuid": "` + i2 + `", "name": "vm2", "cpus": 2, "memory": 51
  "created": 1601091240.1, "power": {"want": "on", "generation": 1, "answered": 0}, "error": "no such image: cirros",
  "wait": {"reason": "downloading cirros", "since": "2020-09-26T03:34:00Z", "done": 5000000, "total": 20000000, "attempts": 2}}`
 
-// TestTableAgainstPrettyTable compares our tables with those of the real one.
-func TestTableAgainstPrettyTable(t *testing.T) {
-	need.Program(t, "/usr/bin/python3", "python3-prettytable") // of Debian, whatever else is in PATH
-	columns := []string{"a", "bb", "a longer one"}
-	rows := [][]any{{"x", "yyy", nil}, {"xxxxxxxxxx", "yyyyyyyyy", true}, {"", "yy", 7}, {"xxx", "é", "null"}}
-	for n := range len(rows) + 1 {
-		in, _ := json.Marshal(map[string]any{"columns": columns, "rows": rows[:n]})
-		cmd := exec.Command("/usr/bin/python3", "-c", `import json,sys,prettytable
-d=json.load(sys.stdin)
-t=prettytable.PrettyTable()
-t.field_names=d["columns"]
-for r in d["rows"]: t.add_row(r)
-print(t)`)
-		cmd.Stdin = bytes.NewReader(in)
-		want, err := cmd.Output()
-		if err != nil {
-			need.Missing(t, "prettytable of Python (Debian package python3-prettytable): %v", err)
-		}
-		if d := cmp.Diff(string(want), table(columns, rows[:n], func(_, cell string) string { return cell })); d != "" {
-			t.Errorf("%d rows (-PrettyTable +ours):\n%s", n, d)
+// Colours are for people on a terminal alone.
+func TestColour(t *testing.T) {
+	h := httptest.NewServer(&server{replies: replies})
+	defer h.Close()
+	for _, tt := range []struct {
+		terminal bool
+		args     []string
+		colours  bool
+	}{
+		{true, []string{"instance", "list"}, true},
+		{true, []string{"instance", "show", "vm2"}, true},
+		{true, []string{"instance", "show", "nobody"}, true},
+		{false, []string{"instance", "list"}, false},
+		{true, []string{"--simple", "instance", "list"}, false},
+		{true, []string{"--json", "instance", "show", "vm2"}, false},
+		{true, []string{"--json", "instance", "show", "nobody"}, false},
+	} {
+		a, out, errOut := testApp(h.URL)
+		a.colour = tt.terminal
+		a.run(t.Context(), tt.args)
+		if got := strings.Contains(out.String()+errOut.String(), "\x1b["); got != tt.colours {
+			t.Errorf("%v, on a terminal %v: colours %v:\n%s", tt.args, tt.terminal, got, out)
 		}
 	}
 }

@@ -234,3 +234,61 @@ func TestFiles(t *testing.T) {
 		t.Errorf("sent %s", text)
 	}
 }
+
+// A stream of events goes on until it is interrupted, which is success, and tells where
+// to go on from.
+func TestEventsFollow(t *testing.T) {
+	r := newReal(t)
+	vm := r.uuid("--json", "instance", "create", "vm1", "1", "512", "-d", "8@cirros")
+	if out := r.run("events", "instance", "vm1"); !strings.Contains(out, " instance | "+vm) {
+		t.Errorf("kept:\n%s", out)
+	}
+	lines, written := io.Pipe()
+	ctx, interrupt := context.WithCancel(sftest.Context(t))
+	defer interrupt()
+	a, _, errOut := testApp(r.url)
+	a.out, a.progress, a.sleep = written, true, nil
+	status := make(chan int)
+	go func() {
+		status <- a.run(ctx, []string{"--simple", "instance", "events", "vm1", "--follow"})
+		written.Close()
+	}()
+	next := func(want string) (position string) {
+		t.Helper()
+		for {
+			line, err := readLine(lines)
+			if err != nil {
+				t.Fatalf("the stream ended before %q: %v", want, err)
+			}
+			if strings.Contains(line, want) {
+				return line[strings.LastIndex(line, ",")+1:]
+			}
+		}
+	}
+	next("timestamp,node,operation,phase,duration,message,kind,object,position")
+	next(",instance," + vm + ",")
+	r.run("instance", "poweroff", "vm1")
+	position := next("power")
+	interrupt()
+	go io.Copy(io.Discard, lines)
+	if s := <-status; s != 0 {
+		t.Errorf("exit %d", s)
+	}
+	if !strings.Contains(errOut.String(), "To go on from here: --follow --after ") || position == "None" {
+		t.Errorf("said %q; the last position was %s", errOut, position)
+	}
+}
+
+// readLine reads a line and not a byte more.
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		if _, err := r.Read(b); err != nil {
+			return string(line), err
+		}
+		if b[0] == '\n' {
+			return string(line), nil
+		}
+		line = append(line, b[0])
+	}
+}

@@ -56,13 +56,7 @@ func (a *app) does(c *cobra.Command, do action) *cobra.Command {
 func (a *app) on(n noun, c *cobra.Command, do action) *cobra.Command {
 	c.ValidArgsFunction = a.completeFirst(n)
 	return a.does(c, func(ctx context.Context, cl *client.Client, args []string) error {
-		if args[0] == "" {
-			return usage("%s is empty: give %s", n.arg, n.is)
-		}
-		if n.find == nil {
-			return do(ctx, cl, args)
-		}
-		id, err := n.find(ctx, cl, args[0])
+		id, err := n.called(ctx, cl, args[0])
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // walk visits every command that does something.
@@ -27,43 +28,63 @@ var streams = map[string]string{
 }
 
 // TestEveryCommandHasSessions checks that there is a session of every command in every
-// format, and that no session is of a command that is not there.
+// format in which it succeeds, and one in which it does not.
 func TestEveryCommandHasSessions(t *testing.T) {
-	files, _ := filepath.Glob("testdata/*.txt")
-	seen := map[string]bool{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			rest, ok := strings.CutPrefix(line, "$ sf-client ")
-			if !ok {
-				continue
-			}
-			format := "--pretty"
-			w := strings.Fields(rest)
-			for strings.HasPrefix(w[0], "--") {
-				format, w = w[0], w[1:]
-			}
-			if len(w) > 1 {
-				seen[format+" "+w[0]+" "+w[1]] = true
-			}
-		}
-	}
+	succeeds, fails := sessionsByCommand(t)
 	a, _, _ := testApp("http://x")
 	n := 0
 	walk(a.root(), func(path string, _ *cobra.Command) {
 		n++
+		if streams[path] != "" {
+			return
+		}
 		for _, format := range []string{"--pretty", "--simple", "--json"} {
-			if streams[path] == "" && !seen[format+" "+path] {
-				t.Errorf("no session of sf-client %s %s", format, path)
+			if !succeeds[format+" "+path] {
+				t.Errorf("no session in which sf-client %s %s succeeds", format, path)
 			}
+		}
+		if !fails[path] {
+			t.Errorf("no session in which sf-client %s fails", path)
 		}
 	})
 	if n < 39 { // the seed's
 		t.Errorf("only %d commands", n)
 	}
+}
+
+// sessionsByCommand reads which commands succeed in the sessions, by format, and which
+// fail.
+func sessionsByCommand(t *testing.T) (succeeds, fails map[string]bool) {
+	succeeds, fails = map[string]bool{}, map[string]bool{}
+	files, _ := filepath.Glob("testdata/*.txt")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range strings.Split("\n"+string(text), "\n$ sf-client ")[1:] {
+			line, outcome, _ := strings.Cut(part, "\n")
+			format, args := "--pretty", words(line)
+			for strings.HasPrefix(args[0], "--") {
+				if args[0] == "--simple" || args[0] == "--json" {
+					format = args[0]
+				}
+				args = args[1:]
+			}
+			a, _, _ := testApp("http://x")
+			c, _, err := a.root().Find(args)
+			if err != nil || strings.HasSuffix(line, "--help") {
+				continue
+			}
+			path := strings.TrimPrefix(c.CommandPath(), "sf-client ")
+			if strings.Contains("\n"+outcome, "\n[exit ") {
+				fails[path] = true
+			} else {
+				succeeds[format+" "+path] = true
+			}
+		}
+	}
+	return succeeds, fails
 }
 
 // TestEveryCommandHasHelp checks that every command tells what it does and gives an
@@ -83,6 +104,25 @@ func TestEveryCommandHasHelp(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%s has no example", path)
+		}
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Usage == "" || strings.HasSuffix(f.Usage, ".") {
+				t.Errorf("%s: --%s: %q is no description", path, f.Name, f.Usage)
+			}
+		})
+	})
+}
+
+// TestParityOfCommands checks that the page on parity has a row for each command.
+func TestParityOfCommands(t *testing.T) {
+	text, err := os.ReadFile("../../docs/parity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _, _ := testApp("http://x")
+	walk(a.root(), func(path string, _ *cobra.Command) {
+		if row := "\n| `" + path + "` | "; !strings.Contains(string(text), row) {
+			t.Errorf("docs/parity.md has no row%s", row)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shakenfist/cloud/sf/client"
 	"github.com/shakenfist/cloud/sf/spec"
+	"github.com/spf13/pflag"
 )
 
 // complain says why a command failed: on standard output, in the seed's words;
@@ -101,5 +102,15 @@ func sentence(err error) string {
 	if names, _, found := strings.Cut(names, "]"); ok && found {
 		return "--" + strings.Join(strings.Fields(names), " and --") + " exclude each other: give one of them"
 	}
+	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
+		if takes := takes[bad.GetFlag().Value.Type()]; takes != "" {
+			return fmt.Sprintf("--%s takes %s, not %q", bad.GetFlag().Name, takes, bad.GetValue())
+		}
+	}
 	return err.Error()
+}
+
+// takes is what options of a type take, in words.
+var takes = map[string]string{
+	"int64": "a whole number", "duration": "a time like 90s or 5m", "bool": "true or false",
 }

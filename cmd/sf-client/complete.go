@@ -22,6 +22,18 @@ func (a *app) completeFirst(n noun) cobra.CompletionFunc {
 	}
 }
 
+// completeKind makes a shell offer the kinds of objects, and then the objects of one.
+func (a *app) completeKind(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return kindNames(), cobra.ShellCompDirectiveNoFileComp
+	}
+	n, ok := kinds[args[0]]
+	if !ok || len(args) > 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.offer(cmd, n, begun)
+}
+
 // completeOption makes a shell offer the objects of a noun as the value of an option.
 func (a *app) completeOption(n noun) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {

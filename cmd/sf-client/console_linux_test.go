@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -76,4 +79,36 @@ func (n *notice) Write(p []byte) (int, error) {
 		n.seen = nil
 	}
 	return len(p), nil
+}
+
+// The program itself colours on a terminal, unless it is told not to or cannot.
+func TestColourOnTerminal(t *testing.T) {
+	h := httptest.NewServer(&server{replies: replies})
+	defer h.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		env     []string
+		colours bool
+	}{
+		{[]string{"TERM=xterm", "NO_COLOR="}, true},
+		{[]string{"TERM=xterm", "NO_COLOR=1"}, false},
+		{[]string{"TERM=dumb", "NO_COLOR="}, false},
+	} {
+		user, program := openTerminal(t)
+		cmd := exec.CommandContext(t.Context(), self, "instance", "list")
+		cmd.Env = append(os.Environ(), append(tt.env, asClient+"=1", "SHAKENFIST_NAMESPACE=demo", "SHAKENFIST_KEY=k", "SHAKENFIST_API_URL="+h.URL)...)
+		cmd.Stdout = program
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		program.Close()
+		var text strings.Builder
+		io.Copy(&text, user) // ends in an error when nobody has the other end
+		if got := strings.Contains(text.String(), "\x1b[32m"); got != tt.colours || !strings.Contains(text.String(), i1) {
+			t.Errorf("%v: colours %v:\n%s", tt.env, got, &text)
+		}
+	}
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +20,17 @@ type noun struct {
 	find func(ctx context.Context, c *client.Client, called string) (id string, err error)
 	// list returns what a shell can offer.
 	list func(ctx context.Context, c *client.Client) ([]known, error)
+}
+
+// called is the identity of the object that is called something.
+func (n noun) called(ctx context.Context, c *client.Client, called string) (string, error) {
+	if called == "" {
+		return "", usage("%s is empty: give %s", n.arg, n.is)
+	}
+	if n.find == nil {
+		return called, nil
+	}
+	return n.find(ctx, c, called)
 }
 
 // known is one object that a shell can offer.
@@ -78,6 +92,9 @@ func interfacesOf(ctx context.Context, c *client.Client) (out []known, err error
 	}
 	for _, n := range networks {
 		nics, err := c.NetworkInterfaces(ctx, n.UUID)
+		if errors.Is(err, spec.ErrNotFound) {
+			continue // it was deleted meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -148,3 +165,11 @@ var nodeNoun = noun{
 		return out, err
 	},
 }
+
+// kinds are the sorts of objects to which something happens.
+var kinds = map[string]noun{
+	"instance": instanceNoun, "network": networkNoun, "interface": interfaceNoun,
+	"snapshot": snapshotNoun, "namespace": namespaceNoun, "node": nodeNoun,
+}
+
+func kindNames() []string { return slices.Sorted(maps.Keys(kinds)) }

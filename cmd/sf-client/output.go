@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -13,20 +11,6 @@ import (
 
 // object is a JSON object; its members are written in alphabetical order.
 type object map[string]any
-
-// pyFloat is a number as Python writes it: always with a point.
-type pyFloat float64
-
-func (f pyFloat) String() string {
-	s := strconv.FormatFloat(float64(f), 'f', -1, 64)
-	if !strings.Contains(s, ".") {
-		s += ".0"
-	}
-	return s
-}
-
-// MarshalJSON writes the number as String does.
-func (f pyFloat) MarshalJSON() ([]byte, error) { return []byte(f.String()), nil }
 
 func stamp(t time.Time) pyFloat {
 	if t.IsZero() {
@@ -41,28 +25,6 @@ func orNone(s string) any {
 		return nil
 	}
 	return s
-}
-
-// show is a value as Python prints it.
-func show(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "None"
-	case bool:
-		if v {
-			return "True"
-		}
-		return "False"
-	case float64:
-		if v == math.Trunc(v) {
-			return strconv.FormatFloat(v, 'f', -1, 64)
-		}
-	case []any, map[string]any:
-		if text, err := json.Marshal(v); err == nil {
-			return string(text)
-		}
-	}
-	return fmt.Sprint(v)
 }
 
 // printJSON prints v as Python does with sorted keys and an indentation of 4:

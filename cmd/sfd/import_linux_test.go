@@ -299,11 +299,7 @@ func TestImportInterrupted(t *testing.T) {
 	}
 	data := t.TempDir()
 	args := []string{"--from", endpoint, "--data-dir", data, "--disks", storage, "--apply"}
-	o, rest, err := splitImport(args)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := parse(rest, nil)
+	c, _, err := parseCommand(importCommands[0], args, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +307,7 @@ func TestImportInterrupted(t *testing.T) {
 	for k := 1; ; k++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &cutter{k, cancel}
-		importCloud(ctx, c, o, w, discard)
+		importCloud(ctx, c, c.old, w, discard)
 		cancel()
 		if w.left > 0 {
 			break

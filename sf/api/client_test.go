@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -27,6 +28,7 @@ type both interface {
 	SetMetadata(ctx context.Context, kind spec.Kind, id, key string, value any) error
 	DeleteMetadata(ctx context.Context, kind spec.Kind, id, key string) error
 	Events(ctx context.Context, kind spec.Kind, id string) ([]*spec.Event, error)
+	FollowEvents(ctx context.Context, opt spec.FollowOptions) iter.Seq2[*spec.EventBatch, error]
 	Nodes(ctx context.Context) ([]*spec.Node, error)
 
 	CreateNetwork(ctx context.Context, namespace string, s spec.NetworkSpec) (*spec.Network, error)

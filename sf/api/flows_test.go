@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -44,7 +45,7 @@ func (f *foreign) does(request, body string, into any) {
 	if w.Code != http.StatusOK {
 		f.c.t.Fatalf("%s %s: %d %s", request, body, w.Code, w.Body)
 	}
-	if text, ok := into.(*string); ok && strings.HasSuffix(url, "consoledata") {
+	if text, ok := into.(*string); ok && strings.Contains(url, "/consoledata") {
 		*text = w.Body.String()
 		return
 	}
@@ -257,14 +258,41 @@ func TestPythonClient(t *testing.T) {
 	for _, power := range []string{"rebootsoft", "reboothard", "poweroff", "poweron", "pause", "unpause"} {
 		p.does("POST "+url+"/"+power, "", nil)
 	}
+	var console string
+	p.does("GET "+url+"/consoledata?length=10240", "", &console) // its length is in the query
+	nic, network := fmt.Sprint("/interfaces/", list[0]["uuid"]), fmt.Sprint("/networks/", net["uuid"])
+	var one map[string]any
+	p.does("POST "+nic+"/float", "", nil)
+	if p.does("GET "+nic, "", &one); one["floating"] == nil {
+		t.Errorf("a floated interface: %v", one)
+	}
+	p.does("POST "+nic+"/defloat", "", nil)
+	p.does("DELETE "+url+"/metadata/k", "", nil)
+	p.does("GET "+network, "", &one)
+	p.does("GET "+network+"/interfaces", "", &list)
+	p.does("GET "+network+"/events", "", &list)
+	p.does("PUT "+network+"/metadata/k", `{"value": "v"}`, nil)
+	p.does("GET "+network+"/metadata", "", &one)
+	p.does("DELETE "+network+"/metadata/k", "", nil)
 	admin.does("POST /images", `{"url": "cirros"}`, nil)
 	admin.does("GET /nodes", "", &list)
+	var names []string
 	admin.does("POST /auth/namespaces", `{"namespace": "new"}`, nil)
 	admin.does("POST /auth/namespaces/new/keys", `{"key_name": "k", "key": "s"}`, nil)
-	admin.does("GET /auth/namespaces/new/metadata", "", nil)
+	admin.does("GET /auth/namespaces", "", &names) // by which "namespace show" knows that it is there
+	admin.does("GET /auth/namespaces/new/keys", "", &names)
+	admin.does("PUT /auth/namespaces/new/metadata/k", `{"value": "v"}`, nil)
+	admin.does("GET /auth/namespaces/new/metadata", "", &one)
+	admin.does("DELETE /auth/namespaces/new/metadata/k", "", nil)
+	admin.does("DELETE /auth/namespaces/new/keys/k", "", nil)
 	admin.does("DELETE /auth/namespaces/new", "", nil)
 	p.does("DELETE "+url, "", nil)
-	p.does(fmt.Sprint("DELETE /networks/", net["uuid"]), "", nil)
+	p.does("DELETE "+network, "", nil)
+	for _, all := range []string{"/instances", "/networks"} { // namespace clean
+		if p.does("DELETE "+all, `{"confirm": true, "namespace": null}`, &names); len(names) != 0 {
+			t.Errorf("deleted once more: %v", names)
+		}
+	}
 	p.gone("GET " + "/instances/none")
 }
 
@@ -277,10 +305,26 @@ func TestTerraform(t *testing.T) {
 	admin.does("PUT /auth/namespaces/terraform/metadata/purpose", `{"value":"test"}`, nil)
 	admin.does("POST /auth/namespaces/terraform/keys", `{"key_name":"test","key":"s"}`, nil)
 	g := goClient(c, "terraform")
+	var names []string
+	if admin.does("GET /auth/namespaces", "", &names); !slices.Contains(names, "terraform") {
+		t.Errorf("namespaces: %v", names)
+	}
+	if admin.does("GET /auth/namespaces/terraform/keys", "", &names); !slices.Equal(names, []string{"test"}) {
+		t.Errorf("keys: %v", names)
+	}
+	purpose := map[string]string{}
+	if admin.does("GET /auth/namespaces/terraform/metadata", "", &purpose); purpose["purpose"] != "test" {
+		t.Errorf("metadata: %v", purpose)
+	}
 
 	var net goNetwork
 	g.does("POST /networks", `{"netblock":"10.0.1.0/24","provide_dhcp":true,"provide_nat":true,"name":"external"}`, &net)
 	g.does("PUT /networks/"+net.UUID+"/metadata/purpose", `{"value":"external"}`, nil)
+	g.does("GET /networks/"+net.UUID, "", &net)
+	if net.Name != "external" || net.Netblock != "10.0.1.0/24" || !net.DHCP || !net.NAT {
+		t.Errorf("read back: %+v", net)
+	}
+	g.does("GET /networks/"+net.UUID+"/metadata", "", &purpose)
 	var i goInstance
 	g.does("POST /instances", fmt.Sprintf(`{"name":"jump","cpus":1,"memory":1024,"network":[{"network_uuid":%q,"address":"10.0.1.17","macaddress":"12:34:56:78:9A:bc","model":"e1000"}],`+
 		`"disk":[{"base":"cirros","size":8,"bus":"ide","type":"disk"}],"video":{"model":"cirrus","memory":16384},"ssh_key":"ssh-rsa AAAA","user_data":"aGVsbG8="}`, net.UUID), &i)

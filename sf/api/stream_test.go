@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/shakenfist/cloud/sf/sftest"
+	"github.com/shakenfist/cloud/sf/spec"
 )
 
 // reader is a reader of a stream of events.
@@ -177,5 +180,57 @@ func TestEventStreamEnds(t *testing.T) {
 	stop()
 	if name, _ := stopped.next(); name != "error" {
 		t.Errorf("when the server stops: %q", name)
+	}
+}
+
+// TestClientFollows follows everything and one object by the client of Go, whose
+// connections are cut again and again: each event comes once, in order.
+func TestClientFollows(t *testing.T) {
+	cloud := sftest.New(t)
+	c := converse(t, cloud.Cloud)
+	h := httptest.NewServer(c.server)
+	defer h.Close()
+	cl := dialClient(t, h.URL, "demo")
+	ctx := deadline(t)
+	n, err := cl.Sync().CreateNetwork(ctx, "", spec.NetworkSpec{Netblock: "10.0.0.0/24"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	for b, err := range cl.FollowEvents(ctx, spec.FollowOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range b.Events {
+			if e.Kind != spec.KindNetwork || e.Object != n.UUID {
+				t.Errorf("an event of %s %s was sent to demo", e.Kind, e.Object)
+			}
+			seen = append(seen, e.Operation+" "+e.Phase)
+			h.CloseClientConnections()
+			if len(seen) == 1 {
+				if err := dialClient(t, h.URL, "demo").DeleteNetwork(ctx, n.UUID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if len(seen) > 0 && strings.HasPrefix(seen[len(seen)-1], "api delete") {
+			break
+		}
+	}
+	kept, err := cl.Events(ctx, spec.KindNetwork, n.UUID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, e := range kept {
+		want = append(want, e.Operation+" "+e.Phase)
+	}
+	if d := cmp.Diff(want[:len(seen)], seen); d != "" {
+		t.Errorf("(-kept +followed):\n%s", d)
+	}
+	for _, err := range cl.FollowEvents(ctx, spec.FollowOptions{Kind: spec.KindNetwork, Object: "none"}) {
+		if !errors.Is(err, spec.ErrNotFound) {
+			t.Errorf("of what is not there: %v", err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -262,5 +263,26 @@ func TestMemoryForgets(t *testing.T) {
 	}
 	if _, ok := m.get("500"); ok {
 		t.Error("an old entry is still there")
+	}
+}
+
+// Each answer has an ID under which the log has the request: the caller's, where it is
+// one, or a new one.
+func TestRequestID(t *testing.T) {
+	c := newConversation(t)
+	var log bytes.Buffer
+	c.server.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	for given, want := range map[string]string{"": "r-1", "build-7.a@ci": "build-7.a@ci", "two words": "r-2", "line\nbreak": "r-3", strings.Repeat("x", 129): "r-4"} {
+		h := http.Header{}
+		if given != "" {
+			h.Set("X-Request-Id", given)
+		}
+		got := c.ask("demo", "GET", "/instances", h, "").Header().Get("X-Request-Id")
+		if strings.HasPrefix(want, "r-") != strings.HasPrefix(got, "r-") || !strings.HasPrefix(want, "r-") && got != want {
+			t.Errorf("%q becomes %q", given, got)
+		}
+		if !strings.Contains(log.String(), "request="+got+"\n") {
+			t.Errorf("the log has no request %s:\n%s", got, &log)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/spec"
@@ -59,6 +60,9 @@ type Client struct {
 type session struct {
 	mu    sync.Mutex
 	token string
+
+	// knows says that the server knows idempotency keys, which those of 0.2 don't.
+	knows atomic.Bool
 }
 
 // Sync returns a client whose creates, deletes, power calls, reboots and
@@ -161,8 +165,8 @@ type call struct {
 }
 
 // repeatable reports whether asking twice does no more than asking once.
-func (c *call) repeatable() bool {
-	return c.method == http.MethodGet || c.method == http.MethodPut || c.once != ""
+func (s *session) repeatable(k *call) bool {
+	return k.method == http.MethodGet || k.method == http.MethodPut || k.once != "" && s.knows.Load()
 }
 
 // get asks for path and decodes the answer into v.
@@ -187,7 +191,7 @@ func (c *Client) do(ctx context.Context, k call) error {
 		if err == nil {
 			return decode(k, reply)
 		}
-		if attempt == attempts || !k.repeatable() || !errors.Is(err, spec.ErrUnavailable) || refusedConnection(err) {
+		if attempt == attempts || !c.repeatable(&k) || !errors.Is(err, spec.ErrUnavailable) || refusedConnection(err) {
 			return err
 		}
 		if err := c.cfg.Sleep(ctx, time.Duration(attempt)*200*time.Millisecond); err != nil {
@@ -292,6 +296,9 @@ func (c *Client) open(r *http.Request, statuses ...int) (*http.Response, error) 
 	w, err := c.cfg.HTTP.Do(r)
 	if err != nil {
 		return nil, c.broken(r.Context(), err)
+	}
+	if w.Header.Get("X-Request-Id") != "" { // which came with idempotency keys
+		c.knows.Store(true)
 	}
 	if slices.Contains(statuses, w.StatusCode) {
 		return w, nil

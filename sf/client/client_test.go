@@ -200,3 +200,36 @@ func TestSeedRecords(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
+
+// Against a server of 0.2, which does not know idempotency keys, a create whose answer is
+// lost is not made again; what changes nothing is.
+func TestOldServerIsNotRepeated(t *testing.T) {
+	requests := map[string]int{}
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/auth" {
+			io.WriteString(w, `{"access_token": "t"}`)
+			return
+		}
+		requests[r.Method]++
+		panic(http.ErrAbortHandler)
+	}))
+	defer h.Close()
+	c, err := New(Config{URL: h.URL, Namespace: "n", Key: "k", HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		Sleep: func(context.Context, time.Duration) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	if _, err := c.CreateInstance(ctx, "", spec.InstanceSpec{Name: "vm"}); !errors.Is(err, spec.ErrUnavailable) {
+		t.Errorf("a create: %v", err)
+	}
+	if err := c.SetMetadata(ctx, spec.KindInstance, "u", "a", "b"); !errors.Is(err, spec.ErrUnavailable) {
+		t.Errorf("metadata: %v", err)
+	}
+	if _, err := c.Instance(ctx, "u"); !errors.Is(err, spec.ErrUnavailable) {
+		t.Errorf("a read: %v", err)
+	}
+	if d := cmp.Diff(map[string]int{"POST": 1, "PUT": attempts, "GET": attempts}, requests); d != "" {
+		t.Error(d)
+	}
+}

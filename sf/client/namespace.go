@@ -39,6 +39,12 @@ func (c *Client) SetKey(ctx context.Context, namespace, name, secret string) err
 		args: map[string]string{"key_name": name, "key": secret}})
 }
 
+// ReplaceKey changes a namespace's key, which kills the tokens that were got with the old
+// one; ErrNotFound when it has none of that name. Only system may.
+func (c *Client) ReplaceKey(ctx context.Context, namespace, name, secret string) error {
+	return c.do(ctx, call{method: http.MethodPut, path: namespaces + pathOf(namespace, "keys", name), args: map[string]string{"key": secret}})
+}
+
 // DeleteKey deletes a namespace's key; ErrNotFound when it has none of that name.
 // Only system may.
 func (c *Client) DeleteKey(ctx context.Context, namespace, name string) error {
