@@ -214,6 +214,10 @@ func (c *Cloud) RemoveNode(ctx context.Context, name string) error {
 	if err := c.removeSnapshots(ctx, name); err != nil {
 		return err
 	}
+	none := func() (map[string]bool, error) { return nil, nil }
+	if err := claims.LetGo(ctx, c.records, name, none); err != nil {
+		return storeError(err)
+	}
 	t := c.records.Begin().If(store.Absent(record.NodeLiveKey(name)))
 	t.Delete(record.NodeKey(name), record.NodeUsedKey(name), record.NodeSeenKey(name), record.NodeLostKey(name), record.CordonKey(name))
 	t.DeletePrefix(record.WorkPrefix(name), record.EventPrefix(KindNode, name))

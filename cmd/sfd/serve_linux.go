@@ -63,7 +63,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	}
 	apiConfig.Relay = h.peers
 	handler := api.New(cloud, apiConfig)
-	stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, cloud, handler, log)
+	stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, h.peers.handler(cloud, h.images, handler), cloud, log)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func tokenSecret(ctx context.Context, c *config, cloud *sf.Cloud) ([]byte, error
 }
 
 // servePeers answers the cloud's other nodes until it is stopped.
-func servePeers(ctx context.Context, p *peers, address string, cloud *sf.Cloud, handler http.Handler, log *slog.Logger) (stop func(), err error) {
+func servePeers(ctx context.Context, p *peers, address string, handler http.Handler, cloud *sf.Cloud, log *slog.Logger) (stop func(), err error) {
 	var l net.Listener
 	err = patiently(ctx, unix.EADDRINUSE, func() error {
 		l, err = net.Listen("tcp", address)
@@ -93,7 +93,7 @@ func servePeers(ctx context.Context, p *peers, address string, cloud *sf.Cloud, 
 	ctx, cancel := context.WithCancel(ctx)
 	go p.follow(ctx, cloud)
 	server := &http.Server{
-		Handler: p.handler(cloud, handler), TLSConfig: p.serverTLS(ctx), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: handler, TLSConfig: p.serverTLS(ctx), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -276,3 +276,57 @@ func TestDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// An image comes from its origin once, whatever happens to the node that has it:
+// others have it by then. One that is said to have it and does not is done without.
+func TestImagesFromNeighbours(t *testing.T) {
+	err := Simulate(SimConfig{Seed: 1, Nodes: 3}, func(s *Sim) error {
+		_, guests, _, err := three(s)
+		if err != nil {
+			return err
+		}
+		ctx, c := s.Context(time.Hour), s.Nodes[2].Cloud
+		moved := func(downloads, copies int) error {
+			f, k := 0, 0
+			for _, n := range s.Nodes {
+				f, k = f+n.Machine.Fetches(), k+n.Machine.Copied()
+			}
+			if f != downloads || k != copies {
+				return fmt.Errorf("%d downloads and %d copies, not %d and %d", f, k, downloads, copies)
+			}
+			return s.settle()
+		}
+		if err := moved(1, 2); err != nil {
+			return err
+		}
+		// Neither of the others answers, so it comes from its origin again.
+		if err := c.DeleteInstance(ctx, guests["node3"]); err != nil {
+			return err
+		}
+		if _, err := c.WaitInstance(ctx, guests["node3"], sf.InstanceGone); err != nil {
+			return err
+		}
+		images, err := c.Images(ctx)
+		if err != nil || len(images) != 1 {
+			return fmt.Errorf("%d images, %v", len(images), err)
+		}
+		if err := c.DeleteImage(ctx, images[0].ID); err != nil {
+			return err
+		}
+		s.Nodes[0].Freeze(true)
+		s.Nodes[1].Freeze(true)
+		i, err := c.CreateInstance(ctx, sf.System, sf.InstanceSpec{
+			Name: "guest", CPUs: 1, MemoryMiB: 64, Disks: []sf.Disk{{SizeGB: 1, Base: "http://images/a"}}, PlacedOn: "node3",
+		})
+		if err == nil {
+			_, err = c.WaitInstance(ctx, i.UUID, sf.InstanceCreated)
+		}
+		if err != nil {
+			return err
+		}
+		return moved(2, 2)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
