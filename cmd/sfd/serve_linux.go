@@ -35,9 +35,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
 	cfg := cloudConfig(c, h, log)
-	if cfg.Node, err = nodeConfig(ctx, c, h); err != nil {
-		return err
-	}
+	cfg.Node = nodeConfig(ctx, c, h)
 	cloud, err := sf.Open(ctx, cfg)
 	if err != nil {
 		return err

@@ -224,26 +224,26 @@ func cloudConfig(c *config, h *host, log *slog.Logger) sf.Config {
 }
 
 // nodeConfig is this machine as the cloud's node.
-func nodeConfig(ctx context.Context, c *config, h *host) (*sf.NodeConfig, error) {
+func nodeConfig(ctx context.Context, c *config, h *host) *sf.NodeConfig {
 	var raw *sf.RawPorts
 	if c.rawAddress.IsValid() {
 		raw = &sf.RawPorts{Address: c.rawAddress}
 	}
 	n := &sf.NodeConfig{
 		RawPorts: raw, Name: h.node, Hypervisor: h.hypervisor, Volumes: h.volumes, Fabric: h.fabric,
-		Address: c.nodeIP, Uplink: c.egressNIC, CPUOvercommit: c.cpuOvercommit,
+		Address: c.nodeIP, Uplink: c.egressNIC, Outside: c.outside, CPUOvercommit: c.cpuOvercommit,
 		MemoryOvercommit: c.ramOvercommit, ReservedMemoryMiB: c.ramReserved,
 		MinFreeDisk: int64(c.minFreeDisk) << 30, Version: versionText(), MTU: mtuOf(c.nodeIP), SessionTTL: c.nodeTimeout,
 	}
 	if !c.nodeIP.IsValid() {
-		return n, nil
+		return n
 	}
 	n.Peers, n.EndpointKey = h.peers, h.peers.fingerprint
 	n.Endpoint = netip.AddrPortFrom(c.nodeIP, uint16(c.peerPort)).String()
 	if g := newGuard(ctx, c, c.args); g != nil {
 		n.Guard, n.SelfFence = g, c.selfFence
 	}
-	return n, nil
+	return n
 }
 
 // mtuOf is the MTU of the device that has an address; 0 where there is none.

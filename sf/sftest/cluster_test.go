@@ -3,9 +3,12 @@ package sftest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/shakenfist/cloud/netfab"
+	fabric "github.com/shakenfist/cloud/netfab/fake"
 	"github.com/shakenfist/cloud/sf"
 )
 
@@ -328,5 +331,61 @@ func TestImagesFromNeighbours(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// One node is the edge, and another as soon as that one is gone or drained; each
+// host's segment knows all others.
+func TestEdgeMoves(t *testing.T) {
+	routed := func(cfg *sf.Config) { cfg.Node.Outside = sf.Outside{Mode: netfab.Routed} }
+	for seed := range uint64(5) {
+		err := Simulate(SimConfig{Seed: seed, Nodes: 3, Cloud: routed}, func(s *Sim) error {
+			if _, _, _, err := three(s); err != nil {
+				return err
+			}
+			ctx := s.Context(time.Hour)
+			edge := func(by *SimNode) (*SimNode, error) {
+				n, err := by.Cloud.Network(ctx, sf.FloatingNetwork)
+				if err != nil {
+					return nil, err
+				}
+				for _, h := range s.Nodes {
+					have, err := fabric.New(fabric.Config{Host: h.Fabric, Tag: "sim/" + h.Name}).Observe(ctx)
+					o := have.Outside
+					if err != nil || h.proc != nil && !h.Impaired() && (o.Mode != netfab.Routed || len(o.Peers) != 2 || o.Edge != (h.Name == n.Node)) {
+						return nil, fmt.Errorf("%s is the edge, and %s has %s, %v", n.Node, h.Name, o, err)
+					}
+				}
+				return s.node(n.Node), nil
+			}
+			was, err := edge(s.Nodes[0])
+			if err != nil {
+				return err
+			}
+			for what, harm := range []func(*SimNode){(*SimNode).Kill, func(n *SimNode) { n.Cut(true) }} {
+				harm(was)
+				s.Sleep(ttl + 4*time.Second)
+				now, err := edge(s.other(was))
+				if err != nil || now == was {
+					return fmt.Errorf("harm %d: %s is still the edge, %v", what, was.Name, err)
+				}
+				if err := s.settle(); err != nil {
+					return err
+				}
+				was = now
+			}
+			d, err := s.other(was).DrainNode(ctx, was.Name, sf.DrainOptions{})
+			if err != nil || !slices.Contains(d.Routers, sf.FloatingNetwork) {
+				return fmt.Errorf("drained: %+v, %v", d, err)
+			}
+			s.Sleep(time.Second)
+			if now, err := edge(s.other(was)); err != nil || now == was {
+				return fmt.Errorf("drained: %s is still the edge, %v", was.Name, err)
+			}
+			return s.settle()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

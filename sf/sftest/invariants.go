@@ -123,7 +123,7 @@ func (v *view) read(ctx context.Context, s store.Store) error {
 			n.Status = netStatus[n.UUID]
 			v.networks = append(v.networks, n)
 			v.addresses[n.UUID] = map[netip.Addr]claims.Address{}
-			if r, err := record.Get[spec.Router](ctx, c, record.RouterKey(n.UUID)); err == nil {
+			if r, err := record.Get[spec.Router](ctx, c, record.RouterKey(n.UUID)); err == nil && n.UUID != spec.FloatingNetwork {
 				v.routers[n.UUID] = r.Value.Node
 			}
 			_ = all(ctx, c, record.InterfacePrefix(n.UUID), func(k string, nic spec.Interface) { v.nics[nic.UUID] = nic })

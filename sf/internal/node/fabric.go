@@ -183,7 +183,7 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 		networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{},
 		names: map[string][]dns.Host{}, instance: map[string]string{},
 	}
-	w.desired.Outside = netfab.Outside{Prefix: a.view.outside, Uplink: a.Uplink, Fenced: a.mesh()}
+	w.desired.Outside = a.wantOutside()
 	if a.Address.IsValid() {
 		w.desired.Underlay = netfab.Underlay{Addr: a.Address, MTU: a.MTU}
 	}
