@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -54,6 +55,7 @@ type clusterNode struct {
 
 	id, nic, inside string // UUIDs of its guest and its interface, and address
 	guest           *guest.Console
+	via             *clusterNode // that is asked for its console; nil for the node itself
 }
 
 func newCluster(t *testing.T, n int) *cluster {
@@ -136,7 +138,7 @@ func (c *cluster) plug(n *clusterNode)   { c.do(c.underlay, "link set "+n.port+"
 func (c *cluster) during(t *testing.T) {
 	c.T, c.base.T = t, t
 	for _, n := range c.nodes {
-		n.T, n.guest = t, nil // a console ends with who opened it
+		n.T, n.guest, n.via = t, nil, nil // a console ends with who opened it
 	}
 }
 
@@ -183,7 +185,7 @@ func (c *cluster) startNode(n *clusterNode) {
 // ping pings from the guest of a node, and returns nil when an answer came.
 func (n *clusterNode) ping(ctx context.Context, to string) error {
 	if n.guest == nil {
-		n.guest = n.console(n.Context(), n.id)
+		n.guest = cmp.Or(n.via, n).console(n.Context(), n.id)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
