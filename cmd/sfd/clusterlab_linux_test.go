@@ -208,7 +208,7 @@ func (n *clusterNode) kill() {
 func (c *cluster) soon(ctx context.Context, what string, try func() error) {
 	c.Helper()
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, 90*time.Second) // a safety net
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute) // a safety net
 	defer cancel()
 	for {
 		err := try()

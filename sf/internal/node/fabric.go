@@ -189,7 +189,7 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 	}
 	for _, id := range sorted(slices.Collect(maps.Keys(a.view.networks))) {
 		n := a.view.networks[id]
-		if n.ends || !a.hasPart(n) {
+		if !a.stays(id) {
 			w.leaving = append(w.leaving, id)
 			continue
 		}
@@ -211,6 +211,12 @@ func (a *Agent) hasPart(n *networkView) bool {
 		}
 	}
 	return false
+}
+
+// stays reports whether a network is to be on this host; a.mu is held.
+func (a *Agent) stays(network string) bool {
+	n := a.view.networks[network]
+	return n != nil && !n.ends && a.hasPart(n)
 }
 
 // want adds one network.
