@@ -90,7 +90,26 @@ func (c *Cache) lend(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	defer f.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
-	http.ServeContent(w, r, "", time.Time{}, f)
+	p := patient{w, http.NewResponseController(w)}
+	defer p.control.SetWriteDeadline(time.Time{}) // the connection is used again
+	http.ServeContent(p, r, "", time.Time{}, f)
+}
+
+// lendPatience is how long a reader may take nothing before its place goes to others.
+const lendPatience = 30 * time.Second
+
+// patient is a writer that gives its reader time for each piece, not for the whole.
+type patient struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	// What cannot set a deadline has none: a recorder in a test.
+	if err := p.control.SetWriteDeadline(time.Now().Add(lendPatience)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return 0, err
+	}
+	return p.ResponseWriter.Write(b)
 }
 
 // isHash reports whether s may be a key or an ID, and so part of a path.
