@@ -17,7 +17,7 @@ import (
 // comes to rest with nothing running twice, missing or left over.
 func TestCluster(t *testing.T) {
 	c := newCluster(t, 3)
-	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // a safety net
 	t.Cleanup(cancel)
 	for _, part := range []struct {
 		name string

@@ -213,8 +213,8 @@ func (c *cluster) loseNode(ctx context.Context) {
 	if m := lost.machines(); moved.Node == lost.name || len(m) > 0 {
 		c.Errorf("it is on %s, and %s has machines %v", moved.Node, lost.name, m)
 	}
-	c.soon(ctx, "it answers at its old address", func() error { return witness.ping(ctx, guest.inside) })
 	lost.start()
+	c.soon(ctx, "it answers at its old address", func() error { return witness.ping(ctx, guest.inside) })
 	for _, n := range c.nodes {
 		c.reachable(ctx, n)
 	}
