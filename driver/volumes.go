@@ -35,6 +35,10 @@ type ImageRef struct {
 	// Trusted lifts the limit to public addresses: an administrator may fetch from
 	// the host itself and its link, a tenant may not.
 	Trusted bool
+	// Near are hosts that are said to have the image, by name, those to ask first
+	// first. What they have is as good as what the origin has at this moment, and
+	// nearer; an implementation without a way to other hosts asks the origin for all.
+	Near []string
 }
 
 // Progress of a fetch, in bytes. Total is 0 while unknown.

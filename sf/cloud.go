@@ -63,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 	c.agent, err = node.Start(ctx, node.Config{
 		Name: cfg.Node.Name, Records: c.records,
 		Hypervisor: cfg.Node.Hypervisor, Volumes: cfg.Node.Volumes, Fabric: cfg.Node.Fabric,
-		Address: cfg.Node.Address, Uplink: cfg.Node.Uplink,
+		Address: cfg.Node.Address, Uplink: cfg.Node.Uplink, Outside: cfg.Node.Outside,
 		CPUOvercommit: cfg.Node.CPUOvercommit, MemoryOvercommit: cfg.Node.MemoryOvercommit,
 		ReservedMemoryMiB: cfg.Node.ReservedMemoryMiB, MaxInstances: cfg.Node.MaxInstances, MinFreeDisk: cfg.Node.MinFreeDisk,
 		Workers: cfg.Node.Workers, Transfers: cfg.Node.Transfers, SessionTTL: cfg.Node.SessionTTL, Version: cfg.Node.Version,

@@ -61,6 +61,9 @@ type Peers = node.Peers
 // Guard is a dead-man's switch for the machines of a host.
 type Guard = node.Guard
 
+// Outside says how a host's routers meet the world.
+type Outside = node.Outside
+
 // NodeConfig makes a process a node: a host that runs instances.
 type NodeConfig struct {
 	// Name of the node, unique in the cloud; empty is the host's name.
@@ -74,6 +77,9 @@ type NodeConfig struct {
 	Address netip.Addr
 	// Uplink is the network device towards the world; empty follows the host's routes.
 	Uplink string
+	// Outside is how floating addresses are reached, the same on all nodes; its zero
+	// value is for a cloud of one host.
+	Outside Outside
 
 	// CPUOvercommit is how many virtual CPUs a real one may carry; 0 is 16.
 	CPUOvercommit float64

@@ -43,7 +43,7 @@ func (c *Cloud) DrainNode(ctx context.Context, name string, opt DrainOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range networks {
+	for _, id := range append(networks, FloatingNetwork) { // whose router is the edge
 		moved, err := c.moveRouter(ctx, id, name)
 		switch {
 		case ctx.Err() != nil:
@@ -107,8 +107,10 @@ func (c *Cloud) moveRouter(ctx context.Context, network, from string) (moved boo
 		now := c.cfg.Clock.Now()
 		t := c.records.Begin().If(store.Exists(record.NodeLiveKey(to)), store.Absent(record.EndKey(network)))
 		record.Replace(t, r, spec.Router{Node: to, Since: now})
-		t.Put(record.MemberKey(network, to), claims.Empty{})
-		t.Put(record.WorkKey(to, KindNetwork, network), claims.Empty{})
+		if network != FloatingNetwork {
+			t.Put(record.MemberKey(network, to), claims.Empty{})
+			t.Put(record.WorkKey(to, KindNetwork, network), claims.Empty{})
+		}
 		e := Event{Time: now, Kind: KindNetwork, Object: network, Node: to, Operation: "router moved", Phase: from + " -> " + to, Message: "node " + from + " is drained"}
 		if err := c.records.Event(ctx, t, e); err != nil {
 			return err
@@ -213,6 +215,10 @@ func (c *Cloud) RemoveNode(ctx context.Context, name string) error {
 	}
 	if err := c.removeSnapshots(ctx, name); err != nil {
 		return err
+	}
+	none := func() (map[string]bool, error) { return nil, nil }
+	if err := claims.LetGo(ctx, c.records, name, none); err != nil {
+		return storeError(err)
 	}
 	t := c.records.Begin().If(store.Absent(record.NodeLiveKey(name)))
 	t.Delete(record.NodeKey(name), record.NodeUsedKey(name), record.NodeSeenKey(name), record.NodeLostKey(name), record.CordonKey(name))

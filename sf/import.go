@@ -48,8 +48,8 @@ func (k *Kept) validate() error {
 			return spec.Errorf(ErrInvalid, "%q is not a UUID", id)
 		}
 	}
-	if k.VNI >= 1<<24 {
-		return spec.Errorf(ErrInvalid, "%d is not a VNI: they end at %d", k.VNI, 1<<24-1)
+	if k.VNI > networkVNIs {
+		return spec.Errorf(ErrInvalid, "%d is not a VNI: those of networks end at %d", k.VNI, networkVNIs)
 	}
 	return metadataFits(k.Metadata)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/ipam"
+	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -54,6 +55,9 @@ func (c *Cloud) createNetwork(ctx context.Context, namespace string, want Networ
 	return made, nil
 }
 
+// networkVNIs is how many VNIs there are for networks: 1 to this.
+const networkVNIs = node.OutsideVNI - 1
+
 // planNetwork makes the one transaction that creates a network.
 func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkSpec, kept Kept) (*Network, *record.Txn, error) {
 	if err := c.exists(ctx, KindNamespace, namespace); err != nil {
@@ -66,7 +70,7 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 	}
 	n := &Network{
 		UUID: cmp.Or(kept.UUID, c.newUUID()), Namespace: namespace, Created: now, NetworkSpec: want,
-		VNI: cmp.Or(kept.VNI, 1+uint32(c.intn(1<<24-1))), RouterMAC: c.newMAC(), Bytes: mtu - 50, Node: node,
+		VNI: cmp.Or(kept.VNI, 1+uint32(c.intn(networkVNIs))), RouterMAC: c.newMAC(), Bytes: mtu - 50, Node: node,
 	}
 	router := spec.Router{Node: node, Since: now}
 	n.Status = spec.NetworkStatus{State: StateInitial, Since: now}

@@ -49,7 +49,10 @@ func TestReboot(t *testing.T) {
 // A reboot that the guest ignores fails at its deadline, and says so.
 func TestRebootIgnored(t *testing.T) {
 	deaf := fake.Config{Now: time.Now, Guest: func(driver.Spec) fake.Guest { return fake.Guest{IgnoresPower: true} }}
-	c := sftest.NewWith(t, deaf, func(cfg *sf.Config) { cfg.Clock = &hurried{time.Now()} })
+	c := sftest.NewWith(t, deaf, func(cfg *sf.Config) {
+		cfg.Clock = &hurried{time.Now()}
+		cfg.Node.SessionTTL = 24 * time.Hour // of which a busy machine may miss some
+	})
 	ctx := sftest.Context(t)
 	i := newInstance(t, c, small("one"))
 	op, err := c.Reboot(ctx, i.UUID, false)

@@ -86,11 +86,36 @@ func (c *Cloud) rank(ctx context.Context, i *Instance, forced string) ([]string,
 			}
 		}
 	}
+	if err := c.countImages(ctx, i, candidates); err != nil {
+		return nil, nil, nil, err
+	}
 	if forced == "" {
 		forced = i.PlacedOn
 	}
 	ranked, refused := place.Choose(candidates, place.Request{Need: i.Claim(), Forced: forced}, c.intn)
 	return ranked, refused, nodes, nil
+}
+
+// countImages counts the images that an instance asks for where they are cached.
+// Only the very name counts, and each once.
+func (c *Cloud) countImages(ctx context.Context, i *Instance, candidates []place.Node) error {
+	seen := map[string]bool{"": true}
+	for _, d := range i.Disks {
+		if seen[d.Base] {
+			continue
+		}
+		seen[d.Base] = true
+		holders, err := c.names(ctx, record.HolderPrefix(d.Base))
+		if err != nil {
+			return err
+		}
+		for k := range candidates {
+			if holders[candidates[k].Name] {
+				candidates[k].Images++
+			}
+		}
+	}
+	return nil
 }
 
 // placeInstance chooses a node and returns its ledger as read.

@@ -167,3 +167,79 @@ func TestNetworksDraw(t *testing.T) {
 		return nil
 	})
 }
+
+// TestImagesDraw holds that an instance goes where its images are: all of its disks
+// count, each image once, by its very name and nothing that looks like it.
+func TestImagesDraw(t *testing.T) {
+	cluster(t, 3, func(s *sftest.Sim, c *sf.Cloud) error {
+		ctx := s.Context(time.Hour)
+		first := func(bases ...string) (string, error) {
+			want := small("one")
+			want.Disks = nil
+			for _, b := range bases {
+				want.Disks = append(want.Disks, sf.Disk{SizeGB: 8, Base: b})
+			}
+			p, err := c.PlaceInstance(ctx, sf.System, want)
+			if err != nil {
+				return "", err
+			}
+			return p.Nodes[0], nil
+		}
+		always := func(node string, bases ...string) error {
+			for range 20 {
+				if got, err := first(bases...); err != nil || got != node {
+					return fmt.Errorf("one with %q goes to %s, not to %s, %v", bases, got, node, err)
+				}
+			}
+			return nil
+		}
+		const a, b = "http://images/a", "http://images/b"
+		// Node 2 has one image and node 3 two, and has more to do.
+		if err := s.Nodes[1].CacheImage(ctx, a, nil); err != nil {
+			return err
+		}
+		busy := small("busy")
+		busy.PlacedOn, busy.Disks = "node3", []sf.Disk{{SizeGB: 8, Base: a}, {SizeGB: 8, Base: b}}
+		i, err := c.CreateInstance(ctx, sf.System, busy)
+		if err == nil {
+			_, err = c.WaitInstance(ctx, i.UUID, sf.InstanceCreated)
+		}
+		if err != nil {
+			return err
+		}
+		for _, bases := range [][]string{{a, b}, {b, a}, {b}, {"", b}, {b, b, ""}} {
+			if err := always("node3", bases...); err != nil {
+				return err
+			}
+		}
+		for range 20 {
+			if got, err := first(a, a); err != nil || got == "node1" {
+				return fmt.Errorf("one with an image of nodes 2 and 3 goes to %s, %v", got, err)
+			}
+		}
+		// Between equals chance decides; what only looks like an image is none.
+		for _, like := range []string{"http://images/", "http://images/aa", "images/a"} {
+			seen := map[string]bool{}
+			for range 50 {
+				got, err := first(like)
+				if err != nil {
+					return err
+				}
+				seen[got] = true
+			}
+			if len(seen) != 3 {
+				return fmt.Errorf("ones with %q go only to %v", like, seen)
+			}
+		}
+		// An image that is deleted attracts nobody.
+		images, err := s.Nodes[1].Images(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.Nodes[1].DeleteImage(ctx, images[0].ID); err != nil {
+			return err
+		}
+		s.Sleep(time.Second)
+		return always("node3", a)
+	})
+}

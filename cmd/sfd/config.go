@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/client"
 )
 
@@ -43,6 +45,7 @@ type config struct {
 	args        []string // as given, for the guard
 
 	floating netip.Prefix // not valid: as recorded
+	outside  sf.Outside
 	dns      []netip.Addr
 	noNames  bool
 	zone     string
@@ -113,7 +116,32 @@ func (c *config) check() error {
 	if c.selfFence > 0 && !c.shared() {
 		return errors.New("--self-fence is for one machine of several: say --etcd-endpoints")
 	}
+	if err := c.checkOutside(); err != nil {
+		return err
+	}
 	return c.etcd.check()
+}
+
+// checkOutside is about how the ways to floating addresses fit each other.
+func (c *config) checkOutside() error {
+	o := c.outside
+	switch {
+	case o.Mode == netfab.L2 && c.egressNIC == "":
+		return errors.New("--floating-mode l2 needs --node-egress-nic: a device without addresses on the segment that the floating addresses are on")
+	case o.Mode != netfab.L2 && (o.Segment.IsValid() || o.Gateway.IsValid()):
+		return errors.New("--floating-segment and --floating-gateway are for --floating-mode l2")
+	case o.Mode == netfab.Routed && !c.nodeIP.IsValid():
+		return errors.New("--floating-mode routed is for several machines: it needs --node-ip; one machine needs no mode")
+	case o.Mode != netfab.Routed && o.EdgeAddress.IsValid():
+		return errors.New("--edge-address is for --floating-mode routed")
+	case o.EdgeAddress.IsValid() && c.egressNIC == "":
+		return errors.New("--edge-address needs --node-egress-nic: the device that the edge has it at")
+	case o.EdgeAddress.IsValid() && c.floating.Contains(o.EdgeAddress.Addr()):
+		return fmt.Errorf("--edge-address %s is inside the floating network %s, which is routed to it: say one outside of that", o.EdgeAddress, c.floating)
+	case o.Segment.IsValid() && c.floating.IsValid() && (!o.Segment.Contains(c.floating.Addr()) || o.Segment.Bits() > c.floating.Bits()):
+		return fmt.Errorf("--floating-segment %s: the floating network %s is no part of it", o.Segment, c.floating)
+	}
+	return nil
 }
 
 // listen is the address of the API.

@@ -13,6 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/sf"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -49,6 +52,10 @@ func TestParse(t *testing.T) {
 			c.accel, c.logLevel, c.logFormat, c.cleanerDelay = "tcg", slog.LevelDebug, "json", 90*time.Minute
 			c.ramReserved, c.insecureListen, c.apiAddress = -1, true, netip.IPv6Unspecified()
 			c.uidBase, c.cleanup = 500000, true
+		}},
+		{"l2", []string{"--floating-mode=l2", "--node-egress-nic=eth1", "--floating-network=10.9.8.0/24", "--floating-segment=10.9.0.0/16", "--floating-gateway=10.9.0.9"}, nil, func(c *config) {
+			c.egressNIC, c.floating = "eth1", netip.MustParsePrefix("10.9.8.0/24")
+			c.outside = sf.Outside{Mode: netfab.L2, Segment: netip.MustParsePrefix("10.9.0.0/16"), Gateway: netip.MustParseAddr("10.9.0.9")}
 		}},
 		{"what means nothing here is said", nil, []string{
 			"SHAKENFIST_INCLUDE_TRACEBACKS=1", "SHAKENFIST_CLEANER_DELY=1", "SHAKENFIST_NAMESPACE=system", "SHAKENFIST_KEY=k",
@@ -102,6 +109,14 @@ func TestParseErrors(t *testing.T) {
 		{"--uid-base=0", "want a number from 1000"},
 		{"--log-level=loud", "want one of debug, info, warn, error"},
 		{"--insecure-listen=perhaps", "want true or false"},
+		{"--floating-mode=bridged", "want one of local, l2, routed"},
+		{"--floating-mode=l2", "needs --node-egress-nic"},
+		{"--floating-mode=routed", "needs --node-ip"},
+		{"--floating-gateway=10.0.0.0/8", "want an IPv4 address, such as"},
+		{"--floating-gateway=10.0.0.1", "for --floating-mode l2"},
+		{"--floating-segment=10.0.0.0/8", "for --floating-mode l2"},
+		{"--edge-address=10.0.0.0/8", "want an IPv4 address with the length"},
+		{"--edge-address=10.0.0.1/8", "for --floating-mode routed"},
 		{"now", `unexpected argument "now"`},
 		{"SHAKENFIST_CPU_OVERCOMMIT_RATIO=many", `"many" for SHAKENFIST_CPU_OVERCOMMIT_RATIO: want a number above 0`},
 		{"SHAKENFIST_AUTH_SECRET_SEED=foo", "want at least 16 bytes"},

@@ -1,5 +1,11 @@
 package main
 
+import (
+	"strings"
+
+	"github.com/shakenfist/cloud/netfab"
+)
+
 // options in the order of the help.
 var options = []option{
 	{"data-dir", "STORAGE_PATH", "DIR", "/srv/shakenfist",
@@ -96,6 +102,23 @@ var options = []option{
 	{"floating-network", "FLOATING_NETWORK", "PREFIX", "as it was, at first 192.168.20.0/24",
 		"IPv4 block of the outside addresses of networks",
 		func(c *config, v string) (err error) { c.floating, err = block(v); return }},
+	{"floating-mode", "FLOATING_MODE", "local|l2|routed", "local",
+		"how the world reaches these addresses, the same on all machines: local only from and by way of the machine that routes the network; " +
+			"l2 on the segment of --node-egress-nic, a device without addresses; routed by way of one machine at a time, the edge, to which " +
+			"the world routes them",
+		func(c *config, v string) error {
+			c.outside.Mode = netfab.Mode(strings.TrimPrefix(v, "local"))
+			return oneOf("local", string(netfab.L2), string(netfab.Routed))(v)
+		}},
+	{"floating-segment", "FLOATING_SEGMENT", "PREFIX", "the floating network itself",
+		"l2: the whole block of the segment, of which the floating network is a part",
+		func(c *config, v string) (err error) { c.outside.Segment, err = block(v); return }},
+	{"floating-gateway", "FLOATING_GATEWAY", "ADDRESS", "the segment's first",
+		"l2: the segment's way to the world",
+		func(c *config, v string) (err error) { c.outside.Gateway, err = gateway(v); return }},
+	{"edge-address", "EDGE_ADDRESS", "ADDRESS/BITS", "none",
+		"routed: what the world routes the floating network to; the edge has it at --node-egress-nic, besides that machine's own",
+		func(c *config, v string) (err error) { c.outside.EdgeAddress, err = hostPrefix(v); return }},
 	{"dns-server", "DNS_SERVER", "ADDRESS[,ADDRESS]", "8.8.8.8",
 		"resolvers that instances' questions go to",
 		func(c *config, v string) (err error) { c.dns, err = addresses(v); return }},

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/image"
 )
 
 // peerKeyName is the file of the key by which other nodes know this one.
@@ -254,9 +255,11 @@ func (p *peers) Renewing(ctx context.Context, name string) (bool, error) {
 	return string(text) == "true", err
 }
 
-// handler answers other nodes: their questions, and what they send on of the API.
-func (p *peers) handler(cloud *sf.Cloud, api http.Handler) http.Handler {
+// handler answers other nodes: their questions, for images too, and what they send
+// on of the API.
+func (p *peers) handler(cloud *sf.Cloud, images, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle(image.LendingPath, images)
 	mux.HandleFunc("GET "+renewingPath, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, cloud.Renewing())
 	})

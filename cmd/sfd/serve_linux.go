@@ -39,9 +39,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	cfg := cloudConfig(c, h, log)
-	if cfg.Node, err = nodeConfig(ctx, c, h); err != nil {
-		return err
-	}
+	cfg.Node = nodeConfig(ctx, c, h)
 	cloud, err := sf.Open(ctx, cfg)
 	if err != nil {
 		return err
@@ -73,7 +71,7 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	}
 	defer stopMetrics()
 	if h.peers != nil {
-		stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, cloud, handler, log)
+		stop, err := servePeers(ctx, h.peers, cfg.Node.Endpoint, h.peers.handler(cloud, h.images, handler), cloud, log)
 		if err != nil {
 			return err
 		}
@@ -98,7 +96,7 @@ func tokenSecret(ctx context.Context, c *config, cloud *sf.Cloud) ([]byte, error
 }
 
 // servePeers answers the cloud's other nodes until it is stopped.
-func servePeers(ctx context.Context, p *peers, address string, cloud *sf.Cloud, handler http.Handler, log *slog.Logger) (stop func(), err error) {
+func servePeers(ctx context.Context, p *peers, address string, handler http.Handler, cloud *sf.Cloud, log *slog.Logger) (stop func(), err error) {
 	var l net.Listener
 	err = patiently(ctx, unix.EADDRINUSE, func() error {
 		l, err = net.Listen("tcp", address)
@@ -110,7 +108,7 @@ func servePeers(ctx context.Context, p *peers, address string, cloud *sf.Cloud, 
 	ctx, cancel := context.WithCancel(ctx)
 	go p.follow(ctx, cloud)
 	server := &http.Server{
-		Handler: p.handler(cloud, handler), TLSConfig: p.serverTLS(ctx), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: handler, TLSConfig: p.serverTLS(ctx), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -116,6 +116,22 @@ func block(v string) (netip.Prefix, error) {
 	return p, nil
 }
 
+func gateway(v string) (netip.Addr, error) {
+	a, err := address4(v)
+	if err != nil {
+		return netip.Addr{}, errors.New("want an IPv4 address, such as 203.0.113.1")
+	}
+	return a, nil
+}
+
+func hostPrefix(v string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(v)
+	if err != nil || !p.Addr().Is4() || p.Bits() < 8 || p.Addr() == p.Masked().Addr() {
+		return netip.Prefix{}, errors.New("want an IPv4 address with the length of its network, such as 203.0.113.9/24")
+	}
+	return p, nil
+}
+
 func boolean(v string) (bool, error) {
 	b, err := strconv.ParseBool(v)
 	if err != nil {

@@ -29,6 +29,7 @@ type host struct {
 	tag        string // of ownership
 	node       string
 	hypervisor driver.Hypervisor
+	images     *image.Cache
 	volumes    *image.Local
 	fabric     *linux.Fabric
 	peers      *peers // nil on a cloud of one machine
@@ -71,6 +72,11 @@ func openHost(ctx context.Context, c *config, log *slog.Logger) (_ *host, err er
 	h.onClose(hostLock.Close)
 	if err := probeKernel(ctx, c.path("probe"), c.nodeIP.IsValid()); err != nil {
 		return nil, err
+	}
+	if c.nodeIP.IsValid() {
+		if h.peers, err = newPeers(c, h.node); err != nil {
+			return nil, err
+		}
 	}
 	if err := h.openDrivers(ctx, c, log); err != nil {
 		return nil, err
@@ -121,11 +127,14 @@ func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (er
 		Cirros: c.cirrosURL, Ubuntu: c.ubuntuURL, Debian: c.debianURL, UserAgent: "shakenfist/" + versionText(),
 	})
 	h.onClose(source.Close)
-	cache, err := image.NewCache(c.path("image_cache"), image.CacheConfig{Source: source, Log: log})
-	if err != nil {
+	images := image.CacheConfig{Source: source, Log: log}
+	if h.peers != nil {
+		images.Neighbour = h.peers.To
+	}
+	if h.images, err = image.NewCache(c.path("image_cache"), images); err != nil {
 		return err
 	}
-	if h.volumes, err = image.NewLocal(c.path("instances"), image.LocalConfig{Cache: cache}); err != nil {
+	if h.volumes, err = image.NewLocal(c.path("instances"), image.LocalConfig{Cache: h.images}); err != nil {
 		return err
 	}
 	if c.virt == "libvirt" {
@@ -225,30 +234,26 @@ func cloudConfig(c *config, h *host, log *slog.Logger) sf.Config {
 }
 
 // nodeConfig is this machine as the cloud's node.
-func nodeConfig(ctx context.Context, c *config, h *host) (*sf.NodeConfig, error) {
+func nodeConfig(ctx context.Context, c *config, h *host) *sf.NodeConfig {
 	var raw *sf.RawPorts
 	if c.rawAddress.IsValid() {
 		raw = &sf.RawPorts{Address: c.rawAddress}
 	}
 	n := &sf.NodeConfig{
 		RawPorts: raw, Name: h.node, Hypervisor: h.hypervisor, Volumes: h.volumes, Fabric: h.fabric,
-		Address: c.nodeIP, Uplink: c.egressNIC, CPUOvercommit: c.cpuOvercommit,
+		Address: c.nodeIP, Uplink: c.egressNIC, Outside: c.outside, CPUOvercommit: c.cpuOvercommit,
 		MemoryOvercommit: c.ramOvercommit, ReservedMemoryMiB: c.ramReserved,
 		MinFreeDisk: int64(c.minFreeDisk) << 30, Version: versionText(), MTU: mtuOf(c.nodeIP), SessionTTL: c.nodeTimeout,
 	}
 	if !c.nodeIP.IsValid() {
-		return n, nil
-	}
-	var err error
-	if h.peers, err = newPeers(c, h.node); err != nil {
-		return nil, err
+		return n
 	}
 	n.Peers, n.EndpointKey = h.peers, h.peers.fingerprint
 	n.Endpoint = netip.AddrPortFrom(c.nodeIP, uint16(c.peerPort)).String()
 	if g := newGuard(ctx, c, c.args); g != nil {
 		n.Guard, n.SelfFence = g, c.selfFence
 	}
-	return n, nil
+	return n
 }
 
 // mtuOf is the MTU of the device that has an address; 0 where there is none.

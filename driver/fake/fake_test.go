@@ -185,6 +185,23 @@ func TestConsoleLogIsBounded(t *testing.T) {
 	}
 }
 
+// What a neighbour has is not downloaded; of one that cannot be reached it is.
+func TestNeighbours(t *testing.T) {
+	a := fake.NewHost(fake.Config{})
+	b := fake.NewHost(fake.Config{Neighbour: func(name string) *fake.Host { return map[string]*fake.Host{"a": a}[name] }})
+	for _, name := range []string{"here", "there"} {
+		_, err := a.Volumes().Fetch(t.Context(), driver.ImageRef{Name: name, Near: []string{"b"}}, nil)
+		must(t, err)
+	}
+	for name, near := range map[string][]string{"here": {"a"}, "there": {"nobody"}, "new": {"a"}} {
+		_, err := b.Volumes().Fetch(t.Context(), driver.ImageRef{Name: name, Near: near}, nil)
+		must(t, err)
+	}
+	if a.Fetches() != 2 || a.Copied() != 0 || b.Fetches() != 2 || b.Copied() != 1 {
+		t.Errorf("downloads %d and %d, copies %d and %d", a.Fetches(), b.Fetches(), a.Copied(), b.Copied())
+	}
+}
+
 func TestVolumes(t *testing.T) {
 	ctx := t.Context()
 	h := fake.NewHost(fake.Config{})

@@ -31,6 +31,9 @@ type Config struct {
 	// Image resolves a name to an image; nil makes up a 1 GiB qcow2 image for any
 	// name (a CD-ROM where the name ends in ".iso").
 	Image func(ref driver.ImageRef) (driver.Image, error)
+	// Neighbour is the host that driver.ImageRef.Near names; nil is none, or one
+	// that is not reached now.
+	Neighbour func(host string) *Host
 	// Hook is called around every call, before it acts and again, with Call.Done
 	// set, when it succeeded but has not yet returned. Its error is what the
 	// caller gets. It may block and must then heed ctx. Nil does nothing.

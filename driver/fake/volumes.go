@@ -20,6 +20,7 @@ type volumes struct {
 	snapshots map[string]*snapshot
 	copies    map[string]bool // paths of snapshots that hold a whole copy
 	fetches   int
+	copied    int
 	full      bool
 }
 
@@ -47,9 +48,11 @@ func anyImage(ref driver.ImageRef) (driver.Image, error) {
 	return img, nil
 }
 
-// Fetch implements driver.Volumes. An image is downloaded once.
+// Fetch implements driver.Volumes. An image is downloaded once, and not at all
+// where a neighbour has it.
 func (v *Volumes) Fetch(ctx context.Context, ref driver.ImageRef, report func(driver.Progress)) (img driver.Image, err error) {
 	h := v.host
+	near := h.near(ref)
 	fresh := false
 	err = h.call(ctx, "Volumes.Fetch", ref.Name, func() error {
 		got, err := h.cfg.Image(ref)
@@ -61,7 +64,11 @@ func (v *Volumes) Fetch(ctx context.Context, ref driver.ImageRef, report func(dr
 				return fmt.Errorf("fake: image %s: %w", ref.Name, driver.ErrNoSpace)
 			}
 			h.vol.images[got.ID] = got
-			h.vol.fetches++
+			if near[got.ID] {
+				h.vol.copied++
+			} else {
+				h.vol.fetches++
+			}
 			fresh = true
 		}
 		img = got
@@ -71,6 +78,24 @@ func (v *Volumes) Fetch(ctx context.Context, ref driver.ImageRef, report func(dr
 		report(driver.Progress{Stage: "downloading", Done: img.VirtualSize, Total: img.VirtualSize})
 	}
 	return img, err
+}
+
+// near returns the images of the hosts that ref names.
+func (h *Host) near(ref driver.ImageRef) map[string]bool {
+	ids := map[string]bool{}
+	for _, name := range ref.Near {
+		if h.cfg.Neighbour == nil {
+			break
+		}
+		if o := h.cfg.Neighbour(name); o != nil {
+			o.mu.Lock()
+			for id := range o.vol.images {
+				ids[id] = true
+			}
+			o.mu.Unlock()
+		}
+	}
+	return ids
 }
 
 // Build implements driver.Volumes.
@@ -190,6 +215,13 @@ func (h *Host) Content(id, device string) []byte {
 		}
 	}
 	return nil
+}
+
+// Copied returns how many images came from neighbours.
+func (h *Host) Copied() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.vol.copied
 }
 
 // Fetches returns how many images were really downloaded.

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/shakenfist/cloud/driver"
 )
 
 // CacheConfig of a Cache. Only Source is required.
@@ -44,6 +44,9 @@ type CacheConfig struct {
 	// QemuImg is the program that converts VMDK, VDI, VHD and VHDX images; empty
 	// looks for qemu-img on the PATH when first needed.
 	QemuImg string
+	// Neighbour is the way to the cache of another host: to its ServeHTTP. The names
+	// are those of driver.ImageRef.Near. Nil is no way to any.
+	Neighbour func(host string) (base *url.URL, via http.RoundTripper, err error)
 	// Now and Sleep are the clock; nil is the real one. Sleep returns early with
 	// ctx's error.
 	Now   func() time.Time
@@ -62,7 +65,9 @@ type Cache struct {
 	files sync.Mutex
 	// recent is what references led to lately.
 	recentMu sync.Mutex
-	recent   map[driver.ImageRef]recent
+	recent   map[asked]recent
+	// lending holds a token for each image that another host reads just now.
+	lending chan struct{}
 }
 
 const (
@@ -97,7 +102,7 @@ func NewCache(dir string, c CacheConfig) (*Cache, error) {
 			return nil, fmt.Errorf("image cache: %w", err)
 		}
 	}
-	return &Cache{dir: dir, config: c, recent: make(map[driver.ImageRef]recent)}, nil
+	return &Cache{dir: dir, config: c, recent: make(map[asked]recent), lending: make(chan struct{}, maxLending)}, nil
 }
 
 func (c *CacheConfig) setDefaults() {

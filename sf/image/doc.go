@@ -8,6 +8,11 @@
 // driver.Volumes over a Cache: each instance has a directory with a thin overlay
 // per disk.
 //
+// Caches of several hosts lend each other what they have (CacheConfig.Neighbour,
+// Cache.ServeHTTP): the origin says what is current, a neighbour sends it, its hash
+// proves it. When the origin does not answer, a neighbour's old image is as good as
+// one's own.
+//
 // Local also keeps snapshots (driver.Snapshots): copies of disks beyond the life
 // of their instance, which can be an image again by the name of
 // "snapshot:UUID/DEVICE"; and it shows and tends the cache (driver.Images).

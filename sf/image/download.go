@@ -58,7 +58,7 @@ func (c *Cache) stream(ctx context.Context, d Description, p *partial, report fu
 	if d.Size >= 0 && p.size == d.Size {
 		return nil
 	}
-	r, err := c.config.Source.Open(ctx, d, p.size)
+	r, err := p.open(ctx, d, p.size)
 	if err != nil {
 		return fail("download", d.URL, err, "")
 	}

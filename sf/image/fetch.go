@@ -43,7 +43,7 @@ const lookups = 3
 func (c *Cache) fetch(ctx context.Context, ref driver.ImageRef, report func(driver.Progress)) (driver.Image, error) {
 	d, err := c.config.Source.Resolve(ctx, ref)
 	if err != nil {
-		return c.stale(ctx, ref, err)
+		return c.stale(ctx, ref, err, report)
 	}
 	var old resolved
 	name := resolved{Name: Redact(ref.Name), URLKey: key(d.URL), Checksum: d.Checksum}
@@ -59,8 +59,17 @@ func (c *Cache) fetch(ctx context.Context, ref driver.ImageRef, report func(driv
 		if image, ok := c.fresh(d); ok { // by an earlier flight
 			return image, nil
 		}
+		if image, ok := c.borrow(ctx, d, report); ok || ctx.Err() != nil {
+			return image, context.Cause(ctx)
+		}
 		return c.obtain(ctx, d, report)
 	})
+}
+
+// asked is a reference without hints.
+type asked struct {
+	name    string
+	trusted bool
 }
 
 // recent is what a reference led to.
@@ -72,7 +81,7 @@ type recent struct {
 // remembered returns what ref led to within Recheck.
 func (c *Cache) remembered(ref driver.ImageRef) (driver.Image, bool) {
 	c.recentMu.Lock()
-	r, ok := c.recent[ref]
+	r, ok := c.recent[asked{ref.Name, ref.Trusted}]
 	c.recentMu.Unlock()
 	if !ok || c.config.Now().Sub(r.at) >= c.config.Recheck {
 		return driver.Image{}, false
@@ -94,7 +103,7 @@ func (c *Cache) remember(ref driver.ImageRef, image driver.Image) {
 	if len(c.recent) >= maxRecent {
 		clear(c.recent)
 	}
-	c.recent[ref] = recent{image: image, at: c.config.Now()}
+	c.recent[asked{ref.Name, ref.Trusted}] = recent{image: image, at: c.config.Now()}
 }
 
 // fresh returns the cached image if it is what d describes.
@@ -112,29 +121,40 @@ func (c *Cache) fresh(d Description) (driver.Image, bool) {
 	return image, err == nil
 }
 
-// stale returns what is cached for a reference that could not be resolved, or
-// the error that says why not.
-func (c *Cache) stale(ctx context.Context, ref driver.ImageRef, err error) (driver.Image, error) {
+// stale returns what is cached, here or at a neighbour, for a reference that could
+// not be resolved, or the error that says why not.
+func (c *Cache) stale(ctx context.Context, ref driver.ImageRef, err error, report func(driver.Progress)) (driver.Image, error) {
 	if ctx.Err() != nil || errors.Is(err, ErrForbidden) || errors.Is(err, ErrDenied) {
 		return driver.Image{}, err
 	}
-	var name resolved
-	var o origin
-	if !c.load(namesDir, key(ref.Name), &name) || !c.load(urlsDir, name.URLKey, &o) {
+	image, ok := c.kept(ref)
+	if !ok {
+		image, ok = c.borrowStale(ctx, ref, report)
+	}
+	if !ok {
 		return driver.Image{}, err
 	}
-	// What an administrator could reach is not for tenants to read by its name,
-	// and a checksum holds without its origin too.
-	if o.Trusted && !ref.Trusted || name.Checksum.Hex != "" && o.Sums[name.Checksum.Algorithm] != name.Checksum.Hex {
-		return driver.Image{}, err
-	}
-	image, terr := c.touch(o.ID, o.URL)
-	if terr != nil {
-		return driver.Image{}, err
-	}
-	c.config.Log.Warn("image origin unavailable, using the cached image", "image", o.URL, "id", o.ID, "err", err)
+	c.config.Log.Warn("image origin unavailable, using the cached image", "image", image.Name, "id", image.ID, "err", err)
 	image.Stale = true
 	return image, nil
+}
+
+// kept returns what the cache has had for a reference.
+func (c *Cache) kept(ref driver.ImageRef) (driver.Image, bool) {
+	var name resolved
+	var o origin
+	if !c.load(namesDir, key(ref.Name), &name) || !c.load(urlsDir, name.URLKey, &o) || !o.servesStale(ref, name) {
+		return driver.Image{}, false
+	}
+	image, err := c.touch(o.ID, o.URL)
+	return image, err == nil
+}
+
+// servesStale reports whether what was fetched may be had without asking the
+// origin. What an administrator could reach is not for tenants to read by its name,
+// and a checksum holds without its origin too.
+func (o origin) servesStale(ref driver.ImageRef, name resolved) bool {
+	return (ref.Trusted || !o.Trusted) && (name.Checksum.Hex == "" || o.Sums[name.Checksum.Algorithm] == name.Checksum.Hex)
 }
 
 // obtain is one way from the origin into the cache.
@@ -144,68 +164,92 @@ func (c *Cache) obtain(ctx context.Context, d Description, report func(driver.Pr
 		return driver.Image{}, fail("download", d.URL, c.noSpace(err, 0), "")
 	}
 	defer p.close()
+	got, err := c.bring(ctx, d, p, report)
+	if err != nil {
+		return driver.Image{}, err
+	}
+	o := origin{
+		URL: Redact(d.URL), ID: got.id, Size: p.size, ETag: d.ETag, LastModified: d.LastModified,
+		Sums: p.sums(), Trusted: d.Ref.Trusted, Made: got.made,
+	}
+	return c.know(d.URL, o, p)
+}
+
+// know notes what a URL gave, and forgets the download.
+func (c *Cache) know(rawURL string, o origin, p *partial) (driver.Image, error) {
+	if err := c.save(urlsDir, key(rawURL), o); err != nil {
+		return driver.Image{}, fail("install", rawURL, c.noSpace(err, 0), "")
+	}
+	p.discard()
+	return c.touch(o.ID, rawURL)
+}
+
+// admitted is an image that came into the cache.
+type admitted struct {
+	id   string
+	made bool // its file is not what the ID is the hash of: it was converted or padded
+}
+
+// bring downloads what d describes, verifies it and makes it an image.
+func (c *Cache) bring(ctx context.Context, d Description, p *partial, report func(driver.Progress)) (admitted, error) {
 	if err := c.download(ctx, d, p, report); err != nil {
 		p.discardAfter(err)
-		return driver.Image{}, err
+		return admitted{}, err
 	}
 	report(driver.Progress{Stage: "verifying", Done: p.size, Total: p.size})
 	if err := p.verify(d); err != nil {
 		p.discard()
-		return driver.Image{}, fail("verify", d.URL, err, "")
+		return admitted{}, fail("verify", d.URL, err, "")
 	}
-	id, err := c.admit(ctx, d, p, report)
+	got, err := c.admit(ctx, d, p, report)
 	if err != nil {
 		p.discardAfter(err)
-		return driver.Image{}, fail("install", d.URL, c.noSpace(err, 0), "")
 	}
-	o := origin{URL: Redact(d.URL), ID: id, Size: p.size, ETag: d.ETag, LastModified: d.LastModified, Sums: p.sums(), Trusted: d.Ref.Trusted}
-	if err := c.save(urlsDir, key(d.URL), o); err != nil {
-		return driver.Image{}, fail("install", d.URL, c.noSpace(err, 0), "")
-	}
-	p.discard()
-	return c.touch(id, d.URL)
+	return got, fail("install", d.URL, c.noSpace(err, 0), "")
 }
 
-// admit turns a verified download into an image of the cache and returns its ID.
-func (c *Cache) admit(ctx context.Context, d Description, p *partial, report func(driver.Progress)) (id string, err error) {
+// admit turns a verified download into an image of the cache.
+func (c *Cache) admit(ctx context.Context, d Description, p *partial, report func(driver.Progress)) (got admitted, err error) {
 	work, err := os.MkdirTemp(filepath.Join(c.dir, tmpDir), "image-")
 	if err != nil {
-		return "", err
+		return got, err
 	}
 	defer os.RemoveAll(work)
-	path, id := p.path, p.sums()["sha256"]
+	path := p.path
+	got.id = p.sums()["sha256"]
 	unpacked := filepath.Join(work, "unpacked")
 	switch sum, packed, err := c.unpack(ctx, p, unpacked, report); {
 	case err != nil:
-		return "", fail("decompress", d.URL, err, "")
+		return got, fail("decompress", d.URL, err, "")
 	case packed:
-		path, id = unpacked, sum
+		path, got.id = unpacked, sum
 	}
 	kind, err := c.inspect(ctx, path)
 	if err != nil {
-		return "", fail("inspect", d.URL, err, "")
+		return got, fail("inspect", d.URL, err, "")
 	}
 	if kind.convert {
 		report(driver.Progress{Stage: "converting"})
 		converted := filepath.Join(work, "converted")
 		if err := c.convert(ctx, kind.format, path, converted); err != nil {
-			return "", fail("convert", d.URL, err, "")
+			return got, fail("convert", d.URL, err, "")
 		}
-		path = converted
+		path, got.made = converted, true
 		if kind, err = c.inspect(ctx, path); err != nil {
-			return "", fail("convert", d.URL, err, "")
+			return got, fail("convert", d.URL, err, "")
 		}
 	}
 	if kind.pad > 0 {
+		got.made = true
 		if err := os.Truncate(path, kind.size+kind.pad); err != nil {
-			return "", err
+			return got, err
 		}
 	}
 	if path == p.path {
 		// On Windows an open file cannot be renamed, and nothing more is written.
 		p.close()
 	}
-	return id, c.install(path, id, kind.ext())
+	return got, c.install(path, got.id, kind.ext())
 }
 
 // throttle lets changes of stage through and otherwise a few reports a second.

@@ -20,6 +20,7 @@ type origin struct {
 	Sums         map[string]string `json:"sums"`           // of the bytes transferred, by algorithm
 	Trusted      bool              `json:"trusted"`        // fetched for an administrator
 	Gone         bool              `json:"gone,omitempty"` // a snapshot that was removed
+	Made         bool              `json:"made,omitempty"` // the file was converted or padded: its hash is not the ID
 }
 
 // provides reports whether the cached image is what d describes.

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"context"
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -27,7 +28,12 @@ type partial struct {
 	file  *os.File
 	size  int64 // bytes so far
 	hash  map[string]hash.Hash
+	open  opener // where its bytes come from
+	holes bool   // they are the image itself: where there is nothing but zeros, nothing is written
 }
+
+// opener opens what a description describes, like Source.Open.
+type opener func(ctx context.Context, d Description, offset int64) (io.ReadCloser, error)
 
 // partialNote is the note. A resumed download must match all of it but Synced.
 type partialNote struct {
@@ -57,7 +63,7 @@ const checkpoint = 32 << 20
 // openPartial opens the partial file of d: with the bytes that an earlier try
 // got of the same version, else empty.
 func (c *Cache) openPartial(d Description) (*partial, error) {
-	p := &partial{path: filepath.Join(c.dir, partialDir, key(d.URL+"#"+d.Checksum.Hex)), note: noteOf(d)}
+	p := &partial{path: filepath.Join(c.dir, partialDir, key(d.URL+"#"+d.Checksum.Hex)), note: noteOf(d), open: c.config.Source.Open}
 	f, err := os.OpenFile(p.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -114,13 +120,26 @@ func (p *partial) restart() error {
 
 // Write appends bytes and now and then makes them safe.
 func (p *partial) Write(b []byte) (int, error) {
-	n, err := p.file.Write(b)
+	n, err := p.put(b)
 	p.hashes().Write(b[:n])
 	p.size += int64(n)
 	if err == nil && p.size-p.known >= checkpoint {
 		err = p.checkpoint()
 	}
 	return n, err
+}
+
+// put writes bytes to the file, or makes a hole of them.
+func (p *partial) put(b []byte) (int, error) {
+	if !p.holes || !zero(b) {
+		return p.file.Write(b)
+	}
+	end := p.size + int64(len(b))
+	if err := p.file.Truncate(end); err != nil {
+		return 0, err
+	}
+	_, err := p.file.Seek(end, io.SeekStart)
+	return len(b), err
 }
 
 // checkpoint makes the bytes so far safe, and then says so in the note.

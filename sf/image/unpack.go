@@ -145,6 +145,18 @@ type sparseWriter struct {
 
 var zeroBlock [sparseBlock]byte
 
+// zero reports whether there is nothing but zeros.
+func zero(p []byte) bool {
+	for len(p) > 0 {
+		n := min(len(p), len(zeroBlock))
+		if !bytes.Equal(p[:n], zeroBlock[:n]) {
+			return false
+		}
+		p = p[n:]
+	}
+	return true
+}
+
 func (w *sparseWriter) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
@@ -159,7 +171,7 @@ func (w *sparseWriter) write(p []byte) error {
 	if w.size += int64(len(p)); w.size > w.limit {
 		return fmt.Errorf("%w: more than %s when decompressed", ErrTooLarge, bytesText(w.limit))
 	}
-	if len(p) <= len(zeroBlock) && bytes.Equal(p, zeroBlock[:len(p)]) {
+	if zero(p) {
 		return nil
 	}
 	if w.data += int64(len(p)); w.data > w.dataLimit {

@@ -3,9 +3,12 @@ package sftest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/shakenfist/cloud/netfab"
+	fabric "github.com/shakenfist/cloud/netfab/fake"
 	"github.com/shakenfist/cloud/sf"
 )
 
@@ -274,5 +277,115 @@ func TestDrain(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An image comes from its origin once, whatever happens to the node that has it:
+// others have it by then. One that is said to have it and does not is done without.
+func TestImagesFromNeighbours(t *testing.T) {
+	err := Simulate(SimConfig{Seed: 1, Nodes: 3}, func(s *Sim) error {
+		_, guests, _, err := three(s)
+		if err != nil {
+			return err
+		}
+		ctx, c := s.Context(time.Hour), s.Nodes[2].Cloud
+		moved := func(downloads, copies int) error {
+			f, k := 0, 0
+			for _, n := range s.Nodes {
+				f, k = f+n.Machine.Fetches(), k+n.Machine.Copied()
+			}
+			if f != downloads || k != copies {
+				return fmt.Errorf("%d downloads and %d copies, not %d and %d", f, k, downloads, copies)
+			}
+			return s.settle()
+		}
+		if err := moved(1, 2); err != nil {
+			return err
+		}
+		// Neither of the others answers, so it comes from its origin again.
+		if err := c.DeleteInstance(ctx, guests["node3"]); err != nil {
+			return err
+		}
+		if _, err := c.WaitInstance(ctx, guests["node3"], sf.InstanceGone); err != nil {
+			return err
+		}
+		images, err := c.Images(ctx)
+		if err != nil || len(images) != 1 {
+			return fmt.Errorf("%d images, %v", len(images), err)
+		}
+		if err := c.DeleteImage(ctx, images[0].ID); err != nil {
+			return err
+		}
+		s.Nodes[0].Freeze(true)
+		s.Nodes[1].Freeze(true)
+		i, err := c.CreateInstance(ctx, sf.System, sf.InstanceSpec{
+			Name: "guest", CPUs: 1, MemoryMiB: 64, Disks: []sf.Disk{{SizeGB: 1, Base: "http://images/a"}}, PlacedOn: "node3",
+		})
+		if err == nil {
+			_, err = c.WaitInstance(ctx, i.UUID, sf.InstanceCreated)
+		}
+		if err != nil {
+			return err
+		}
+		return moved(2, 2)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// One node is the edge, and another as soon as that one is gone or drained; each
+// host's segment knows all others.
+func TestEdgeMoves(t *testing.T) {
+	routed := func(cfg *sf.Config) { cfg.Node.Outside = sf.Outside{Mode: netfab.Routed} }
+	for seed := range uint64(5) {
+		err := Simulate(SimConfig{Seed: seed, Nodes: 3, Cloud: routed}, func(s *Sim) error {
+			if _, _, _, err := three(s); err != nil {
+				return err
+			}
+			ctx := s.Context(time.Hour)
+			edge := func(by *SimNode) (*SimNode, error) {
+				n, err := by.Cloud.Network(ctx, sf.FloatingNetwork)
+				if err != nil {
+					return nil, err
+				}
+				for _, h := range s.Nodes {
+					have, err := fabric.New(fabric.Config{Host: h.Fabric, Tag: "sim/" + h.Name}).Observe(ctx)
+					o := have.Outside
+					if err != nil || h.proc != nil && !h.Impaired() && (o.Mode != netfab.Routed || len(o.Peers) != 2 || o.Edge != (h.Name == n.Node)) {
+						return nil, fmt.Errorf("%s is the edge, and %s has %s, %v", n.Node, h.Name, o, err)
+					}
+				}
+				return s.node(n.Node), nil
+			}
+			was, err := edge(s.Nodes[0])
+			if err != nil {
+				return err
+			}
+			for what, harm := range []func(*SimNode){(*SimNode).Kill, func(n *SimNode) { n.Cut(true) }} {
+				harm(was)
+				s.Sleep(ttl + 4*time.Second)
+				now, err := edge(s.other(was))
+				if err != nil || now == was {
+					return fmt.Errorf("harm %d: %s is still the edge, %v", what, was.Name, err)
+				}
+				if err := s.settle(); err != nil {
+					return err
+				}
+				was = now
+			}
+			d, err := s.other(was).DrainNode(ctx, was.Name, sf.DrainOptions{})
+			if err != nil || !slices.Contains(d.Routers, sf.FloatingNetwork) {
+				return fmt.Errorf("drained: %+v, %v", d, err)
+			}
+			s.Sleep(time.Second)
+			if now, err := edge(s.other(was)); err != nil || now == was {
+				return fmt.Errorf("drained: %s is still the edge, %v", was.Name, err)
+			}
+			return s.settle()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

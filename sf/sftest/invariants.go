@@ -39,6 +39,9 @@ func Invariants(ctx context.Context, s store.Store, hosts []HostView, quiet bool
 	v.checkAddresses()
 	v.checkClaims()
 	v.checkLedgers()
+	if err := v.readHeld(ctx, s); err != nil {
+		return nil, err
+	}
 	seen := map[string]string{}
 	for _, h := range hosts {
 		if err := v.checkMachines(ctx, h, seen); err != nil {
@@ -48,6 +51,9 @@ func Invariants(ctx context.Context, s store.Store, hosts []HostView, quiet bool
 			continue
 		}
 		if err := v.checkVolumes(ctx, h); err != nil {
+			return nil, err
+		}
+		if err := v.checkHeld(ctx, h); err != nil {
 			return nil, err
 		}
 		if err := v.checkFabric(ctx, h); err != nil {
@@ -75,6 +81,7 @@ type view struct {
 	routers   map[string]string               // node by network
 	ops       map[string]spec.OperationStatus // by key
 	snapshots map[string]spec.Snapshot        // with status
+	held      map[string][]string             // IDs of images by node
 	wrong     []string
 }
 
@@ -116,7 +123,7 @@ func (v *view) read(ctx context.Context, s store.Store) error {
 			n.Status = netStatus[n.UUID]
 			v.networks = append(v.networks, n)
 			v.addresses[n.UUID] = map[netip.Addr]claims.Address{}
-			if r, err := record.Get[spec.Router](ctx, c, record.RouterKey(n.UUID)); err == nil {
+			if r, err := record.Get[spec.Router](ctx, c, record.RouterKey(n.UUID)); err == nil && n.UUID != spec.FloatingNetwork {
 				v.routers[n.UUID] = r.Value.Node
 			}
 			_ = all(ctx, c, record.InterfacePrefix(n.UUID), func(k string, nic spec.Interface) { v.nics[nic.UUID] = nic })

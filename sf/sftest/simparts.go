@@ -34,12 +34,28 @@ func (t simPeers) Renewing(ctx context.Context, name string) (bool, error) {
 	if err := t.s.step(t.p, "ask "+name, false); err != nil {
 		return false, err
 	}
-	for _, n := range t.s.Nodes {
-		if n.Name == name && n.Cloud != nil && !n.Dead() && !n.frozen && !n.isolated && !t.p.node.isolated {
-			return n.Cloud.Renewing(), nil
-		}
+	if n := t.p.node.peer(name); n != nil {
+		return n.Cloud.Renewing(), nil
 	}
 	return false, ErrCut
+}
+
+// peer is another node whose process answers this one's.
+func (n *SimNode) peer(name string) *SimNode {
+	for _, o := range n.sim.Nodes {
+		if o.Name == name && o.Cloud != nil && !o.Dead() && !o.frozen && !o.isolated && !n.isolated {
+			return o
+		}
+	}
+	return nil
+}
+
+// neighbour is the host of another node as this one's image cache reaches it.
+func (n *SimNode) neighbour(name string) *fake.Host {
+	if o := n.peer(name); o != nil {
+		return o.Machine
+	}
+	return nil
 }
 
 // simGuard is a host's dead-man's switch as a process sees it.

@@ -35,6 +35,7 @@ type Config struct {
 
 	Address netip.Addr // on the underlay; may be not valid
 	Uplink  string     // may be empty
+	Outside Outside
 
 	CPUOvercommit     float64
 	MemoryOvercommit  float64
@@ -203,7 +204,11 @@ func (a *Agent) spawn(name string, loop func()) {
 
 // mirrors are what the agent follows of the store for as long as it runs.
 func (a *Agent) mirrors() []mirror {
-	return []mirror{a.nodesMirror(), a.liveMirror(), a.workMirror()}
+	all := []mirror{a.nodesMirror(), a.liveMirror(), a.workMirror()}
+	if a.Outside.Mode == netfab.Routed {
+		all = append(all, a.edgeMirror())
+	}
+	return all
 }
 
 // workMirror makes what is on this node's work list due, and again when it is

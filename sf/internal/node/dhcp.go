@@ -72,7 +72,7 @@ func (a *Agent) serveNetwork(ctx context.Context, n spec.Network, d netfab.Netwo
 		err := s.server.Serve(ctx, conn) // ends with the agent's loops
 		a.mu.Lock()
 		s.ended = true
-		current := a.fabric.dhcp[n.UUID] == s
+		current := a.fabric.dhcp[n.UUID] == s && a.stays(n.UUID)
 		a.mu.Unlock()
 		if current && ctx.Err() == nil {
 			a.Logger.Warn("a DHCP server ended; starting another", "network", n.UUID, "error", err)

@@ -183,13 +183,13 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 		networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{},
 		names: map[string][]dns.Host{}, instance: map[string]string{},
 	}
-	w.desired.Outside = netfab.Outside{Prefix: a.view.outside, Uplink: a.Uplink, Fenced: a.mesh()}
+	w.desired.Outside = a.wantOutside()
 	if a.Address.IsValid() {
 		w.desired.Underlay = netfab.Underlay{Addr: a.Address, MTU: a.MTU}
 	}
 	for _, id := range sorted(slices.Collect(maps.Keys(a.view.networks))) {
 		n := a.view.networks[id]
-		if n.ends || !a.hasPart(n) {
+		if !a.stays(id) {
 			w.leaving = append(w.leaving, id)
 			continue
 		}
@@ -211,6 +211,12 @@ func (a *Agent) hasPart(n *networkView) bool {
 		}
 	}
 	return false
+}
+
+// stays reports whether a network is to be on this host; a.mu is held.
+func (a *Agent) stays(network string) bool {
+	n := a.view.networks[network]
+	return n != nil && !n.ends && a.hasPart(n)
 }
 
 // want adds one network.

@@ -112,7 +112,7 @@ func (a *Agent) fetchAll(ctx context.Context, i *spec.Instance, m *instance) ([]
 			continue
 		}
 		var err error
-		images[k], err = a.fetchImage(ctx, driver.ImageRef{Name: d.Base, Trusted: i.Namespace == spec.System}, report)
+		images[k], err = a.obtain(ctx, driver.ImageRef{Name: d.Base, Trusted: i.Namespace == spec.System}, report)
 		if err != nil {
 			return nil, fmt.Errorf("disk %d, image %s: %w", k, d.Base, err)
 		}

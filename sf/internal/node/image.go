@@ -45,7 +45,7 @@ func (a *Agent) Images(ctx context.Context) ([]*spec.CachedImage, error) {
 
 // CacheImage fetches an image for an administrator.
 func (a *Agent) CacheImage(ctx context.Context, name string, report func(driver.Progress)) (driver.Image, error) {
-	img, err := a.fetchImage(ctx, driver.ImageRef{Name: name, Trusted: true}, report)
+	img, err := a.obtain(ctx, driver.ImageRef{Name: name, Trusted: true}, report)
 	switch {
 	case err == nil:
 		return img, nil
@@ -64,6 +64,7 @@ func (a *Agent) RemoveImage(ctx context.Context, id string) error {
 		return err
 	}
 	err = images.RemoveImage(ctx, id)
+	a.queue.Add(keyTend)
 	switch {
 	case errors.Is(err, driver.ErrNotFound):
 		return spec.Errorf(spec.ErrNotFound, "image not found").About("image", id)
@@ -73,25 +74,28 @@ func (a *Agent) RemoveImage(ctx context.Context, id string) error {
 	return err
 }
 
-// tend evicts images that nobody uses where the disk runs full.
+// tend evicts images that nobody uses where the disk runs full, and forgets those
+// that are gone.
 func (a *Agent) tend(ctx context.Context) (time.Duration, error) {
 	images, err := a.images()
 	if err != nil {
 		return never, nil
 	}
+	err = a.evict(ctx, images)
+	return tendEvery, errors.Join(err, a.letGo(ctx, images))
+}
+
+func (a *Agent) evict(ctx context.Context, images driver.Images) error {
 	space, err := a.Volumes.Space(ctx)
-	if err != nil {
-		return 0, err
-	}
 	floor := min(a.MinFreeDisk, space.Total/10)
-	if space.Free >= floor {
-		return tendEvery, nil
+	if err != nil || space.Free >= floor {
+		return err
 	}
 	gone, err := images.EvictImages(ctx, floor)
 	for _, i := range gone {
 		a.Logger.Info("evicted an image: the disk runs full", "node", a.Name, "image", i.Name, "bytes", i.Size)
 	}
-	return tendEvery, err
+	return err
 }
 
 // Display opens an instance's screen.

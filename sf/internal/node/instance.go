@@ -66,6 +66,10 @@ func (a *Agent) reconcileInstance(ctx context.Context, id string) (time.Duration
 		if i.Node != a.Name {
 			return never, a.vacate(ctx, i)
 		}
+		if i.Deletion.Gone() { // whoever asked for this came late
+			a.forget(id)
+			return never, nil
+		}
 		host, err := a.observe(ctx, i)
 		if err != nil {
 			return 0, err

@@ -99,7 +99,7 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 			err := loop() // ends with the agent's loops
 			a.mu.Lock()
 			s.ended = true
-			current := a.fabric.names[n.UUID] == s
+			current := a.fabric.names[n.UUID] == s && a.stays(n.UUID)
 			a.mu.Unlock()
 			s.close()
 			if current && ctx.Err() == nil {

@@ -59,12 +59,18 @@ func (a *Agent) turn(n *networkView) (in time.Duration, ok bool) {
 			heirs[nic.Node] = true
 		}
 	}
+	return a.turnAfter(n.UUID, n.router.Node, heirs)
+}
+
+// turnAfter says in how long it is this node's turn to take over something from
+// another that is gone; a.mu is held.
+func (a *Agent) turnAfter(what, was string, heirs map[string]bool) (in time.Duration, ok bool) {
 	if !heirs[a.Name] {
 		return 0, false
 	}
-	a.noteGone(n.router.Node, false)
-	rank := slices.Index(Succession(n.UUID, slices.Collect(maps.Keys(heirs))), a.Name)
-	from := a.view.gone[n.router.Node].Add(time.Duration(rank) * stepAside)
+	a.noteGone(was, false)
+	rank := slices.Index(Succession(what, slices.Collect(maps.Keys(heirs))), a.Name)
+	from := a.view.gone[was].Add(time.Duration(rank) * stepAside)
 	if held := a.held.Add(a.SessionTTL / 2); held.After(from) {
 		from = held
 	}
@@ -86,7 +92,17 @@ func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
 			next = in
 		}
 	}
+	edge, mayEdge := a.edgeTurn()
 	a.mu.Unlock()
+	switch {
+	case !mayEdge:
+	case edge <= 0:
+		if err := a.takeEdge(ctx); err != nil {
+			return 0, err
+		}
+	case next < 0 || edge < next:
+		next = edge
+	}
 	for _, n := range now {
 		if err := a.takeRouter(ctx, n.UUID); err != nil {
 			return 0, err

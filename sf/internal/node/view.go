@@ -18,12 +18,14 @@ import (
 // view is what the agent knows of the records that its fabric is made from. It is
 // kept by watches, so that the fabric stands while the store is away.
 type view struct {
-	outside  netip.Prefix            // the floating block; not valid until read
-	nodes    map[string]netip.Addr   // addresses on the underlay, by name
-	live     map[string]bool         // nodes
-	gone     map[string]time.Time    // since when others are not
-	work     map[string]bool         // networks on the work list
-	networks map[string]*networkView // those of work that are followed
+	outside   netip.Prefix            // the floating block; not valid until read
+	nodes     map[string]netip.Addr   // addresses on the underlay, by name
+	live      map[string]bool         // nodes
+	gone      map[string]time.Time    // since when others are not
+	edge      spec.Router             // which node is the edge, in mode routed
+	edgeKnown bool                    // it has been read
+	work      map[string]bool         // networks on the work list
+	networks  map[string]*networkView // those of work that are followed
 }
 
 // networkView is one network as its members see it.

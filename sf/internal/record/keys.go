@@ -1,6 +1,8 @@
 package record
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -114,6 +116,29 @@ func CordonKey(node string) string { return Root + "cordon/" + node }
 // TagKey finds a namespace's instances that carry a tag.
 func TagKey(namespace, tag, instance string) string {
 	return Root + "tag/" + namespace + "/" + tag + "/" + instance
+}
+
+// HolderPrefix finds the nodes that have the image of a name in their caches. Names
+// may hold secrets and slashes, so their hash stands for them.
+func HolderPrefix(name string) string { return holderKey(hash(name), "") }
+
+// NodeImagePrefix holds what a node has in its cache, by the hash of the name.
+func NodeImagePrefix(node string) string { return Root + "node-image/" + node + "/" }
+
+// NodeImageKeys are the two keys that say that a node has the image of a name: that
+// of the node's list, and of the index by name.
+func NodeImageKeys(node, name string) (list, index string) {
+	return NodeImagePrefix(node) + hash(name), holderKey(hash(name), node)
+}
+
+// IndexOf is the index's key for one of a node's list.
+func IndexOf(node, list string) string { return holderKey(Base(list), node) }
+
+func holderKey(hash, node string) string { return Root + "image/" + hash + "/" + node }
+
+func hash(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
 }
 
 // Base returns what follows the last slash of a key.
