@@ -214,7 +214,14 @@ func (c *Cloud) RemoveNode(ctx context.Context, name string) error {
 	if err := c.removeSnapshots(ctx, name); err != nil {
 		return err
 	}
-	t := c.records.Begin().If(store.Absent(record.NodeLiveKey(name)))
+	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(name))
+	if err != nil {
+		return notFound(err, KindNode, name)
+	}
+	if used.Value != (spec.Capacity{}) { // placed before it was cordoned, recorded after we looked
+		return spec.Errorf(ErrInUse, "an instance has just been placed on node %s: recover or delete it first", name).About("node", name)
+	}
+	t := c.records.Begin().If(store.Absent(record.NodeLiveKey(name)), store.RevisionIs(used.Key, used.Revision))
 	t.Delete(record.NodeKey(name), record.NodeUsedKey(name), record.NodeSeenKey(name), record.NodeLostKey(name), record.CordonKey(name))
 	t.DeletePrefix(record.WorkPrefix(name), record.EventPrefix(KindNode, name))
 	_, err = c.records.Commit(ctx, t)

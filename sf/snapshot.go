@@ -156,7 +156,7 @@ func (c *Cloud) resolveSnapshots(ctx context.Context, namespace string, want *In
 			err = spec.Errorf(ErrNotFound, "snapshot not found")
 		}
 		if class := spec.ClassOf(err); class != nil {
-			return "", spec.Errorf(class, "disk %d: %v", k, err).About("snapshot", id).Because(err)
+			return "", spec.Errorf(class, "disk %d: %v", k, err).About("snapshot", id)
 		} else if err != nil {
 			return "", fmt.Errorf("disk %d: snapshot %s: %w", k, id, err)
 		}

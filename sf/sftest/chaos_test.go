@@ -89,6 +89,7 @@ func (x *chaos) start(p *SimNode) error {
 // operate does one thing to the cloud, and sees whether its rules hold.
 func (x *chaos) operate() error {
 	a := x.draw(troubles)
+	x.s.note("operator: " + a.name)
 	if err := a.do(x, nil); err == nil {
 		x.did[a.name]++
 	} else if !expected(err) {
@@ -109,6 +110,7 @@ func (x *chaos) use() error {
 		return nil
 	}
 	a := x.draw(calls)
+	x.s.note("user: " + a.name)
 	if err := a.do(x, p.Cloud); err == nil {
 		x.did[a.name]++
 	} else if !expected(err) {

@@ -263,7 +263,11 @@ func TestChaosWithFaults(t *testing.T) {
 func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
 	n, steps, recovered, fenced, moved := rounds(t, 150), 0, 0, 0, 0
 	failed, did := 0, map[string]int{}
-	for seed := range n {
+	first := 0
+	if one, err := strconv.Atoi(os.Getenv("SF_SIM_SEED")); err == nil {
+		first, n = one, one+1
+	}
+	for seed := first; seed < n; seed++ {
 		s, acts, err := chaosOf(uint64(seed), fault)
 		if err != nil {
 			t.Error(err)
@@ -278,7 +282,7 @@ func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
 		}
 	}
 	t.Logf("%d seeds, %d steps: %d instances recovered, %d hosts fenced, %d routers moved, %v", n, steps, recovered, fenced, moved, did)
-	if n < 150 {
+	if n-first < 150 {
 		return
 	}
 	if recovered < 50 || fenced < 50 || moved < 10 {
@@ -291,11 +295,20 @@ func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
 	}
 }
 
+// show has a run's steps with this text in them printed, to look at a failing seed
+// (SF_SIM_SEED) by.
+var show = os.Getenv("SF_SIM_SHOW")
+
 // chaosOf runs the chaos of one seed: one to four nodes and two heads.
 func chaosOf(seed uint64, fault func(*Sim, Step) Fault) (s *Sim, acts map[string]int, err error) {
 	cfg := SimConfig{
 		Seed: seed, Nodes: 1 + int(seed%4), Heads: 2,
-		Fault: func(step Step) Fault { return fault(s, step) },
+		Fault: func(step Step) Fault {
+			if show != "" && strings.Contains(step.String(), show) {
+				fmt.Println(step.N, step)
+			}
+			return fault(s, step)
+		},
 		Cloud: func(c *sf.Config) { c.DeletedFor = deletedFor },
 	}
 	err = Simulate(cfg, func(sim *Sim) error {
