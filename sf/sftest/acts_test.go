@@ -145,6 +145,17 @@ var troubles = []act{
 	{"cut from the store", 2, func(x *chaos, _ *sf.Cloud) error { x.any().Cut(false); return nil }},
 	{"isolate", 2, func(x *chaos, _ *sf.Cloud) error { x.any().Cut(true); return nil }},
 	{"a session lapses", 2, func(x *chaos, _ *sf.Cloud) error { x.node().Lapse(); return nil }},
+	{"partition", 2, func(x *chaos, _ *sf.Cloud) error {
+		var side []*SimNode
+		for _, p := range x.s.Nodes {
+			if !p.Dead() && x.r.IntN(2) == 0 {
+				side = append(side, p)
+			}
+		}
+		x.s.Part(side...)
+		x.s.Sleep(time.Duration(x.r.IntN(60)) * time.Second)
+		return nil
+	}},
 	{"store outage", 1, func(x *chaos, _ *sf.Cloud) error {
 		for _, p := range x.s.all() {
 			p.Cut(false)

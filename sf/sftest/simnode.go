@@ -24,6 +24,7 @@ type SimNode struct {
 	frozen   bool      // its process is stopped (SIGSTOP)
 	cut      bool      // its process does not reach the store
 	isolated bool      // nor any other node
+	apart    bool      // nor any but those that are apart too
 	lapsing  bool      // renewals of its process's session are lost
 	until    time.Time // its guard lets machines run; zero: it was never told
 }
@@ -69,7 +70,7 @@ func (n *SimNode) Start(ctx context.Context) error {
 
 // Kill ends the node's process at once, as kill -9 does. Killing none is nothing.
 func (n *SimNode) Kill() {
-	defer func() { n.frozen, n.cut, n.isolated, n.lapsing = false, false, false, false }()
+	defer func() { n.frozen, n.cut, n.isolated, n.apart, n.lapsing = false, false, false, false, false }()
 	if n.proc == nil {
 		return
 	}
@@ -97,9 +98,16 @@ func (n *SimNode) Freeze(frozen bool) { n.frozen = frozen }
 // processes too, until Mend.
 func (n *SimNode) Cut(all bool) { n.cut, n.isolated = true, all }
 
-// Mend undoes Cut.
+// Part cuts nodes off together: they reach each other, and nothing else.
+func (s *Sim) Part(nodes ...*SimNode) {
+	for _, n := range nodes {
+		n.cut, n.apart = true, true
+	}
+}
+
+// Mend undoes Cut and Part.
 func (n *SimNode) Mend() {
-	n.cut, n.isolated = false, false
+	n.cut, n.isolated, n.apart = false, false, false
 	n.sim.records++
 }
 

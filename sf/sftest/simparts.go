@@ -35,7 +35,7 @@ func (t simPeers) Renewing(ctx context.Context, name string) (bool, error) {
 		return false, err
 	}
 	for _, n := range t.s.Nodes {
-		if n.Name == name && n.Cloud != nil && !n.Dead() && !n.frozen && !n.isolated && !t.p.node.isolated {
+		if n.Name == name && n.Cloud != nil && !n.Dead() && !n.frozen && !n.isolated && !t.p.node.isolated && n.apart == t.p.node.apart {
 			return n.Cloud.Renewing(), nil
 		}
 	}

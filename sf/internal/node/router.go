@@ -43,14 +43,26 @@ func (a *Agent) noteGone(name string, live bool) {
 	}
 }
 
+// noteEnough notes whether at least half of all nodes live; a.mu is held.
+func (a *Agent) noteEnough() {
+	switch enough := 2*len(a.view.live) >= len(a.view.nodes); {
+	case !enough:
+		a.view.enough = time.Time{}
+	case a.view.enough.IsZero():
+		a.view.enough = a.Clock.Now()
+	}
+}
+
 // turn says in how long it is this node's turn to take over a network's router;
 // ok is false where it is not to; a.mu is held.
 //
 // Heirs are the nodes that have guests on the network: they know it already, and
 // with none nobody needs the router. A node that got its session only just now
-// waits: until it had one, others may have gone on without (see outage).
+// waits: until it had one, others may have gone on without (see outage). So does
+// one while less than half of all nodes live: the rest may take that for an outage,
+// and go on.
 func (a *Agent) turn(n *networkView) (in time.Duration, ok bool) {
-	if n.ends || n.router.Node == "" || n.router.Node == a.Name || a.view.live[n.router.Node] {
+	if a.view.enough.IsZero() || n.ends || n.router.Node == "" || n.router.Node == a.Name || a.view.live[n.router.Node] {
 		return 0, false
 	}
 	heirs := map[string]bool{}
@@ -65,8 +77,10 @@ func (a *Agent) turn(n *networkView) (in time.Duration, ok bool) {
 	a.noteGone(n.router.Node, false)
 	rank := slices.Index(Succession(n.UUID, slices.Collect(maps.Keys(heirs))), a.Name)
 	from := a.view.gone[n.router.Node].Add(time.Duration(rank) * stepAside)
-	if held := a.held.Add(a.SessionTTL / 2); held.After(from) {
-		from = held
+	for _, since := range []time.Time{a.held, a.view.enough} {
+		if later := since.Add(a.SessionTTL / 2); later.After(from) {
+			from = later
+		}
 	}
 	return from.Sub(a.Clock.Now()), true
 }

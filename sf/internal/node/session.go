@@ -59,8 +59,8 @@ func (a *Agent) limits(n spec.Node) spec.Capacity {
 	}
 }
 
-// live is the record that exists while a node's agent runs.
-type live struct {
+// Live is the record that exists while a node's agent holds its session.
+type Live struct {
 	Since time.Time `json:"since"`
 }
 
@@ -70,7 +70,7 @@ func (a *Agent) openSession(ctx context.Context) error {
 		return fmt.Errorf("session: %w", err)
 	}
 	now := a.Clock.Now()
-	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), live{now}).Delete(record.NodeLostKey(a.Name))
+	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), Live{now}).Delete(record.NodeLostKey(a.Name))
 	if _, err := a.Records.Commit(ctx, t); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}

@@ -22,6 +22,7 @@ type view struct {
 	nodes    map[string]netip.Addr   // addresses on the underlay, by name
 	live     map[string]bool         // nodes
 	gone     map[string]time.Time    // since when others are not
+	enough   time.Time               // since when at least half of all nodes live; zero while less do
 	work     map[string]bool         // networks on the work list
 	networks map[string]*networkView // those of work that are followed
 }
@@ -76,6 +77,8 @@ func (a *Agent) nodesMirror() mirror {
 			defer a.mu.Unlock()
 			delete(a.view.nodes, record.Base(e.Key))
 			delete(a.view.gone, record.Base(e.Key))
+			a.noteEnough()
+			a.queue.Add(keyRouters)
 		},
 	}
 }
@@ -86,6 +89,7 @@ func (a *Agent) liveMirror() mirror {
 		a.noteGone(name, live)
 		if live {
 			a.view.live[name] = true
+			a.queue.Add(keyRouters) // there may be enough nodes again
 			return
 		}
 		delete(a.view.live, name)
@@ -106,11 +110,13 @@ func (a *Agent) liveMirror() mirror {
 					note(name, false)
 				}
 			}
+			a.noteEnough()
 		},
 		change: func(e store.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			note(record.Base(e.Key), !e.Deleted)
+			a.noteEnough()
 		},
 	}
 }
