@@ -156,7 +156,11 @@ func FinalizeNetwork(ctx context.Context, c *record.Client, id string, now time.
 		}
 		n.Deletion.Done = now
 		t.If(store.PrefixEmpty(record.MemberPrefix(id)))
-		t.Put(record.NetworkStatusKey(id), spec.NetworkStatus{State: spec.StateDeleted, Since: now})
+		status, err := record.Get[spec.NetworkStatus](ctx, c, record.NetworkStatusKey(id))
+		if err != nil {
+			return err
+		}
+		record.Replace(t, status, spec.NetworkStatus{State: spec.StateDeleted, Since: now})
 		t.Delete(record.VNIKey(n.VNI), record.LivePrefix(spec.KindNetwork, n.Namespace)+id)
 		t.DeletePrefix(record.AddressPrefix(id), record.MeshPrefix(id))
 		if n.Gateway.IsValid() {

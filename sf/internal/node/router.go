@@ -43,26 +43,14 @@ func (a *Agent) noteGone(name string, live bool) {
 	}
 }
 
-// noteEnough notes whether at least half of all nodes live; a.mu is held.
-func (a *Agent) noteEnough() {
-	switch enough := 2*len(a.view.live) >= len(a.view.nodes); {
-	case !enough:
-		a.view.enough = time.Time{}
-	case a.view.enough.IsZero():
-		a.view.enough = a.Clock.Now()
-	}
-}
-
 // turn says in how long it is this node's turn to take over a network's router;
 // ok is false where it is not to; a.mu is held.
 //
 // Heirs are the nodes that have guests on the network: they know it already, and
 // with none nobody needs the router. A node that got its session only just now
-// waits: until it had one, others may have gone on without (see outage). So does
-// one while less than half of all nodes live: the rest may take that for an outage,
-// and go on.
+// waits: until it had one, others may have gone on without (see outage).
 func (a *Agent) turn(n *networkView) (in time.Duration, ok bool) {
-	if a.view.enough.IsZero() || n.ends || n.router.Node == "" || n.router.Node == a.Name || a.view.live[n.router.Node] {
+	if n.ends || n.router.Node == "" || n.router.Node == a.Name || a.view.live[n.router.Node] {
 		return 0, false
 	}
 	heirs := map[string]bool{}
@@ -77,10 +65,8 @@ func (a *Agent) turn(n *networkView) (in time.Duration, ok bool) {
 	a.noteGone(n.router.Node, false)
 	rank := slices.Index(Succession(n.UUID, slices.Collect(maps.Keys(heirs))), a.Name)
 	from := a.view.gone[n.router.Node].Add(time.Duration(rank) * stepAside)
-	for _, since := range []time.Time{a.held, a.view.enough} {
-		if later := since.Add(a.SessionTTL / 2); later.After(from) {
-			from = later
-		}
+	if held := a.held.Add(a.SessionTTL / 2); held.After(from) {
+		from = held
 	}
 	return from.Sub(a.Clock.Now()), true
 }
@@ -101,12 +87,43 @@ func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	a.mu.Unlock()
+	if len(now) > 0 && !a.backed(ctx) {
+		return stepAside, nil
+	}
 	for _, n := range now {
 		if err := a.takeRouter(ctx, n.UUID); err != nil {
 			return 0, err
 		}
 	}
 	return next, nil
+}
+
+// backed reports whether at least half of all nodes have had the store for a while
+// and say so: then no others can have taken its absence for an outage (which takes
+// more than half), and what was theirs has stopped.
+func (a *Agent) backed(ctx context.Context) bool {
+	if a.Peers == nil {
+		return true // as for them, a node that is without the store stops
+	}
+	a.mu.Lock()
+	var long []string
+	for name, since := range a.view.since {
+		if a.Clock.Now().Sub(since) >= a.SessionTTL/2 && name != a.Name {
+			long = append(long, name)
+		}
+	}
+	all := len(a.view.nodes)
+	a.mu.Unlock()
+	with := 1
+	for _, name := range sorted(long) {
+		if 2*with >= all {
+			break
+		}
+		if renewing, err := a.Peers.Renewing(ctx, name); err == nil && renewing {
+			with++
+		}
+	}
+	return 2*with >= all
 }
 
 // takeRouter makes this node the router of a network, unless the one that is it
