@@ -22,7 +22,7 @@ func (a *Agent) register(ctx context.Context) error {
 		return fmt.Errorf("volumes: %w", err)
 	}
 	n := spec.Node{
-		Name: a.Name, Version: a.Version, Peer: a.Endpoint, PeerKey: a.EndpointKey, Started: a.Clock.Now(),
+		Name: a.Name, Version: a.Version, Level: spec.Level, Peer: a.Endpoint, PeerKey: a.EndpointKey, Started: a.Clock.Now(),
 		Driver: info.Driver, Accel: info.Accel, Notes: info.Notes,
 		Buses: info.Buses, NICModels: info.NICModels, VideoModels: info.VideoModels, UEFI: info.UEFI,
 		MTU: a.MTU, SelfFence: a.SelfFence,
