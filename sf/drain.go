@@ -9,6 +9,7 @@ import (
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/node"
+	"github.com/shakenfist/cloud/sf/internal/place"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -157,12 +158,15 @@ func (c *Cloud) evacuate(ctx context.Context, i *Instance, ask time.Duration) er
 		ask = time.Minute
 	}
 	// First whether it has a place to go, so that nothing is stopped in vain.
-	if ranked, refused, nodes, err := c.rank(ctx, &Instance{UUID: i.UUID, Namespace: i.Namespace, InstanceSpec: anywhere(i.InstanceSpec)}, ""); err != nil {
+	elsewhere := &Instance{UUID: i.UUID, Namespace: i.Namespace, InstanceSpec: anywhere(i.InstanceSpec)}
+	candidates, nodes, err := c.candidates(ctx, elsewhere)
+	if err != nil {
 		return err
-	} else if len(ranked) == 0 {
-		return c.noPlace(i, "", refused, nodes)
 	}
-	i, err := c.setPower(ctx, i.UUID, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask)})
+	if place.Best(candidates, request(elsewhere, ""), c.intn) < 0 {
+		return c.noPlace(elsewhere, "", candidates, nodes)
+	}
+	i, err = c.setPower(ctx, i.UUID, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask)})
 	if err == nil {
 		i, err = c.WaitInstance(ctx, i.UUID, PowerSettled(i.Power.Generation))
 	}
