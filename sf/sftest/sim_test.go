@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,8 +16,9 @@ import (
 	"github.com/shakenfist/cloud/sf"
 )
 
-// rounds is how many seeds a test runs: SF_SIM_ROUNDS in `make soak`.
-func rounds(t *testing.T, usual int) int {
+// rounds is how many seeds a test runs: SF_SIM_ROUNDS in `make soak`. (.ci/floors has
+// what CI wants at least.)
+func rounds(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("SF_SIM_ROUNDS")); err == nil {
 		return n
 	}
@@ -188,15 +190,18 @@ func TestSameSeedSameRun(t *testing.T) {
 		return trace, steps
 	}
 	one, steps := run(7)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	two, _ := run(7)
+	runtime.GOMAXPROCS(8)
+	three, _ := run(7)
 	other, _ := run(8)
-	if one != two {
-		t.Errorf("seed 7 gave two runs: %x and %x", one, two)
+	if one != two || one != three {
+		t.Errorf("seed 7 gave several runs: %x, %x on one processor and %x on eight", one, two, three)
 	}
 	if one == other {
 		t.Error("seeds 7 and 8 gave the same run")
 	}
-	t.Logf("%d steps", steps)
+	t.Logf("trace %x, %d steps", one, steps)
 }
 
 // sweep runs the story once for every step n of it, with fault at that step.
@@ -228,7 +233,7 @@ func sweep(t *testing.T, fault Fault, matters func(Step) bool) {
 		}
 		runs++
 	}
-	t.Logf("%d runs, a fault at another step in each", runs)
+	t.Logf("iterations of %s: %d", t.Name(), runs)
 	if runs < 20 {
 		t.Fatalf("only %d steps were tried: the sweep does not sweep", runs)
 	}
@@ -261,7 +266,7 @@ func someFaults(s *Sim, _ Step) Fault {
 }
 
 func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
-	n, steps, recovered, fenced, moved := rounds(t, 150), 0, 0, 0, 0
+	n, steps, recovered, fenced, moved := rounds(150), 0, 0, 0, 0
 	failed, did := 0, map[string]int{}
 	first := 0
 	if one, err := strconv.Atoi(os.Getenv("SF_SIM_SEED")); err == nil {
@@ -281,7 +286,8 @@ func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
 			did[name] += k
 		}
 	}
-	t.Logf("%d seeds, %d steps: %d instances recovered, %d hosts fenced, %d routers moved, %v", n, steps, recovered, fenced, moved, did)
+	t.Logf("iterations of %s: %d", t.Name(), n-first)
+	t.Logf("%d steps: %d instances recovered, %d hosts fenced, %d routers moved, %v", steps, recovered, fenced, moved, did)
 	if n-first < 150 {
 		return
 	}
