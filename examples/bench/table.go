@@ -88,7 +88,7 @@ func table(w io.Writer, figures []figure) error {
 		}
 	}
 	versus("pause an instance, through the API", "pause", "PauseBare", "bare QMP", 0.5)
-	versus("  beside libvirt", "pause", "PauseVirsh", "virsh", 0.5)
+	versus("  beside libvirt", "pause", "Libvirt/PauseVirsh", "virsh", 0.5)
 	versus("resume it", "unpause", "PauseBare", "bare QMP", 0.5)
 	versus("pull its plug", "poweroff", "StopBare", "bare QMP", 1)
 	versus("start it again", "poweron", "StartBare", "bare QEMU", 1)
