@@ -25,8 +25,9 @@ const fenceMargin = 10 * time.Second
 //
 // Nothing may run twice, so the node's machines must have stopped. A node with
 // NodeConfig.SelfFence sees to that by itself in time; of any other, and before,
-// somebody has to know: fenced is the caller's word for it. Without either it is
-// ErrConflict, as for an instance whose node is there. Further errors are
+// somebody has to know: fenced is the caller's word for it. So it is while less than
+// half of all nodes are there, since the rest may go on in the belief that the store is
+// away for all. Without either it is ErrConflict, as for an instance whose node is there. Further errors are
 // ErrNotFound, and ErrNoCapacity where no other node can take it.
 func (c *Cloud) RecoverInstance(ctx context.Context, id string, fenced bool) (*Instance, error) {
 	err := record.Retry(ctx, func() error {
