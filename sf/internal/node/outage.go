@@ -39,8 +39,8 @@ type Guard interface {
 // surely lives, so a node that is cut off, stopped or killed stops before others
 // may begin. An outage of the whole store is no reason to stop: then nobody can
 // take over. A node without answers of its own asks the others. For its machines
-// they must have said so for a session's time, after which none of them can have had
-// one all along: who recovers instances counts from when half of all nodes had theirs.
+// they must have said so for half a session's time, after which none of them can have
+// had one all along (they say so half of its time after they renewed it): who recovers instances counts from when half of all nodes had theirs.
 func (a *Agent) keep(ctx context.Context) {
 	now := a.Clock.Now()
 	a.mu.Lock()
@@ -54,7 +54,7 @@ func (a *Agent) keep(ctx context.Context) {
 		if limit := now.Add(a.SessionTTL / 3); limit.After(until) {
 			until = limit
 		}
-		if now.Sub(a.outageSince) >= a.SessionTTL {
+		if now.Sub(a.outageSince) >= a.SessionTTL/2 {
 			surely = until
 		}
 	} else {
