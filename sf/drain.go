@@ -9,6 +9,7 @@ import (
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/node"
+	"github.com/shakenfist/cloud/sf/internal/place"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -159,12 +160,15 @@ func (c *Cloud) evacuate(ctx context.Context, i *Instance, ask time.Duration) er
 		ask = time.Minute
 	}
 	// First whether it has a place to go, so that nothing is stopped in vain.
-	if ranked, refused, nodes, err := c.rank(ctx, &Instance{UUID: i.UUID, Namespace: i.Namespace, InstanceSpec: anywhere(i.InstanceSpec)}, ""); err != nil {
+	elsewhere := &Instance{UUID: i.UUID, Namespace: i.Namespace, InstanceSpec: anywhere(i.InstanceSpec)}
+	candidates, nodes, err := c.candidates(ctx, elsewhere)
+	if err != nil {
 		return err
-	} else if len(ranked) == 0 {
-		return c.noPlace(i, "", refused, nodes)
 	}
-	i, err := c.setPower(ctx, i.UUID, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask)})
+	if place.Best(candidates, request(elsewhere, ""), c.intn) < 0 {
+		return c.noPlace(elsewhere, "", candidates, nodes)
+	}
+	i, err = c.setPower(ctx, i.UUID, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask)})
 	if err == nil {
 		i, err = c.WaitInstance(ctx, i.UUID, PowerSettled(i.Power.Generation))
 	}
@@ -216,11 +220,18 @@ func (c *Cloud) RemoveNode(ctx context.Context, name string) error {
 	if err := c.removeSnapshots(ctx, name); err != nil {
 		return err
 	}
+	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(name))
+	if err != nil {
+		return notFound(err, KindNode, name)
+	}
+	if used.Value != (spec.Capacity{}) { // placed before it was cordoned, recorded after we looked
+		return spec.Errorf(ErrInUse, "an instance has just been placed on node %s: recover or delete it first", name).About("node", name)
+	}
 	none := func() (map[string]bool, error) { return nil, nil }
 	if err := claims.LetGo(ctx, c.records, name, none); err != nil {
 		return storeError(err)
 	}
-	t := c.records.Begin().If(store.Absent(record.NodeLiveKey(name)))
+	t := c.records.Begin().If(store.Absent(record.NodeLiveKey(name)), store.RevisionIs(used.Key, used.Revision))
 	t.Delete(record.NodeKey(name), record.NodeUsedKey(name), record.NodeSeenKey(name), record.NodeLostKey(name), record.CordonKey(name))
 	t.DeletePrefix(record.WorkPrefix(name), record.EventPrefix(KindNode, name))
 	_, err = c.records.Commit(ctx, t)

@@ -3,7 +3,8 @@ package sf
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/record"
@@ -21,12 +22,17 @@ func (c *Cloud) Instance(ctx context.Context, id string) (*Instance, error) {
 	if err != nil {
 		return nil, notFound(err, KindInstance, id)
 	}
+	return c.instanceOf(o, s, func(node string) (time.Time, error) { return c.unreachable(ctx, node) })
+}
+
+// instanceOf is an instance as its records and its node's absence make it.
+func (c *Cloud) instanceOf(o record.Object[spec.Instance], s record.Object[spec.InstanceStatus], unreachable func(node string) (time.Time, error)) (_ *Instance, err error) {
 	i := o.Value
 	i.Status = s.Value
-	i.Version = fmt.Sprintf("%d.%d", o.Revision, s.Revision)
+	i.Version = strconv.FormatInt(int64(o.Revision), 10) + "." + strconv.FormatInt(int64(s.Revision), 10)
 	switch {
 	case i.Deletion == nil:
-		i.Status.Unreachable, err = c.unreachable(ctx, i.Node)
+		i.Status.Unreachable, err = unreachable(i.Node)
 	case i.Deletion.Forced:
 		i.Status.State = StateDeleted
 	case !i.Deletion.Gone():
@@ -156,7 +162,7 @@ func (c *Cloud) Instances(ctx context.Context, opt ListOptions) (items []*Instan
 	hidden := func(i *Instance) bool {
 		return !opt.All && (i.Status.State == StateError || i.Status.State == StateDeleted)
 	}
-	return list(ctx, c, opt, KindInstance, record.InstancePrefix, c.Instance, hidden)
+	return list(ctx, c, opt, KindInstance, record.InstancePrefix, c.instances(opt.Limit), hidden)
 }
 
 // Networks lists networks likewise. The floating network is not among them.

@@ -73,6 +73,20 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	return nodes, nil
 }
 
+// Level is the lowest level of records that the nodes understand that live now, and
+// this process: two versions of the software may run in one cloud, and what the older
+// one would misread is not written while it does.
+func (c *Cloud) Level(ctx context.Context) (int, error) {
+	nodes, err := c.Nodes(ctx)
+	level := spec.Level
+	for _, n := range nodes {
+		if n.Live {
+			level = min(level, n.Level)
+		}
+	}
+	return level, err
+}
+
 // unreachable says since when a node has been away; the zero time while it is there.
 func (c *Cloud) unreachable(ctx context.Context, name string) (since time.Time, err error) {
 	_, err = c.store.Get(ctx, record.NodeLiveKey(name))

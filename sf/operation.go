@@ -42,6 +42,10 @@ func (c *Cloud) Reboot(ctx context.Context, id string, hard bool) (*Operation, e
 func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind, prepare func(*Instance, *record.Txn, *Operation) error) (*Operation, error) {
 	var op *Operation
 	err := record.Retry(ctx, func() error {
+		as, err := record.Get[spec.Instance](ctx, c.records, record.InstanceKey(id))
+		if err != nil {
+			return notFound(err, KindInstance, id)
+		}
 		i, err := c.Instance(ctx, id)
 		if err != nil {
 			return err
@@ -67,7 +71,7 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 		if err := c.trimOperations(ctx, t, id); err != nil {
 			return err
 		}
-		t.If(store.Exists(record.InstanceKey(id)))
+		t.If(store.RevisionIs(as.Key, as.Revision)) // it is not deleted, nor elsewhere
 		t.Put(record.WorkKey(i.Node, KindInstance, id), claims.Empty{})
 		if err := c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: id, Operation: "api", Phase: string(kind)}); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package sf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,10 +37,11 @@ func (c *Cloud) PlaceInstance(ctx context.Context, namespace string, want Instan
 	if _, err := c.planInterfaces(ctx, c.records.Begin(), i, nil); err != nil {
 		return nil, err
 	}
-	ranked, refused, _, err := c.rank(ctx, i, forced)
+	nodes, _, err := c.candidates(ctx, i)
 	if err != nil {
 		return nil, err
 	}
+	ranked, refused := place.Choose(nodes, request(i, forced), c.intn)
 	p := &Placement{Nodes: ranked, Refused: map[string]string{}}
 	for _, r := range refused {
 		p.Refused[r.Node] = r.Reason
@@ -47,19 +49,26 @@ func (c *Cloud) PlaceInstance(ctx context.Context, namespace string, want Instan
 	return p, nil
 }
 
-// rank asks the scheduler. forced overrules where the instance asks to be.
-func (c *Cloud) rank(ctx context.Context, i *Instance, forced string) ([]string, []place.Refusal, []*Node, error) {
+// request is what is asked of the scheduler. forced overrules where the instance asks
+// to be.
+func request(i *Instance, forced string) place.Request {
+	return place.Request{Need: i.Claim(), Forced: cmp.Or(forced, i.PlacedOn)}
+}
+
+// candidates are the nodes as the scheduler sees them for an instance, and as they
+// are.
+func (c *Cloud) candidates(ctx context.Context, i *Instance) ([]place.Node, []*Node, error) {
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	_, weights, err := spec.ParseAffinity(i.Metadata)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	feels, err := c.tagged(ctx, i.Namespace, weights)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	candidates := make([]place.Node, len(nodes))
 	for k, n := range nodes {
@@ -76,7 +85,7 @@ func (c *Cloud) rank(ctx context.Context, i *Instance, forced string) ([]string,
 		seen[nic.Network] = true
 		members, router, err := c.guests(ctx, nic.Network)
 		if err != nil {
-			return nil, nil, nil, err
+			return nil, nil, err
 		}
 		for k := range candidates {
 			if n := &candidates[k]; members[n.Name] {
@@ -87,13 +96,9 @@ func (c *Cloud) rank(ctx context.Context, i *Instance, forced string) ([]string,
 		}
 	}
 	if err := c.countImages(ctx, i, candidates); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	if forced == "" {
-		forced = i.PlacedOn
-	}
-	ranked, refused := place.Choose(candidates, place.Request{Need: i.Claim(), Forced: forced}, c.intn)
-	return ranked, refused, nodes, nil
+	return candidates, nodes, nil
 }
 
 // countImages counts the images that an instance asks for where they are cached.
@@ -121,14 +126,15 @@ func (c *Cloud) countImages(ctx context.Context, i *Instance, candidates []place
 // placeInstance chooses a node and returns its ledger as read.
 func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (*Node, record.Object[spec.Capacity], error) {
 	var none record.Object[spec.Capacity]
-	ranked, refused, nodes, err := c.rank(ctx, i, forced)
+	candidates, nodes, err := c.candidates(ctx, i)
 	if err != nil {
 		return nil, none, err
 	}
-	if len(ranked) == 0 {
-		return nil, none, c.noPlace(i, forced, refused, nodes)
+	best := place.Best(candidates, request(i, forced), c.intn)
+	if best < 0 {
+		return nil, none, c.noPlace(i, forced, candidates, nodes)
 	}
-	node := nodes[slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == ranked[0] })]
+	node := nodes[best]
 	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(node.Name))
 	if errors.Is(err, store.ErrNotFound) || err == nil && used.Value != node.Used {
 		err = store.ErrConflict // it changed, or the node was removed, since it was read; look again
@@ -137,7 +143,8 @@ func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (
 }
 
 // noPlace says why an instance has no place.
-func (c *Cloud) noPlace(i *Instance, forced string, refused []place.Refusal, nodes []*Node) error {
+func (c *Cloud) noPlace(i *Instance, forced string, candidates []place.Node, nodes []*Node) error {
+	_, refused := place.Choose(candidates, request(i, forced), c.intn)
 	if forced == "" {
 		forced = i.PlacedOn
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -23,8 +25,9 @@ const fenceMargin = 10 * time.Second
 //
 // Nothing may run twice, so the node's machines must have stopped. A node with
 // NodeConfig.SelfFence sees to that by itself in time; of any other, and before,
-// somebody has to know: fenced is the caller's word for it. Without either it is
-// ErrConflict, as for an instance whose node is there. Further errors are
+// somebody has to know: fenced is the caller's word for it. So it is while less than
+// half of all nodes are there, since the rest may go on in the belief that the store is
+// away for all. Without either it is ErrConflict, as for an instance whose node is there. Further errors are
 // ErrNotFound, and ErrNoCapacity where no other node can take it.
 func (c *Cloud) RecoverInstance(ctx context.Context, id string, fenced bool) (*Instance, error) {
 	err := record.Retry(ctx, func() error {
@@ -73,11 +76,37 @@ func (c *Cloud) fenced(ctx context.Context, name string, word bool) error {
 	if err != nil {
 		return err
 	}
-	if left := lost.Value.At.Add(n.Value.SelfFence + fenceMargin).Sub(now); left > 0 {
+	since, err := c.halfSince(ctx)
+	if err != nil {
+		return err
+	}
+	if since.IsZero() {
+		return spec.Errorf(ErrConflict, "less than half of the nodes are there, so node %s may take that for an outage and let its machines run: make sure that it is off, and say so (fenced)", name).About("node", name)
+	}
+	if since.Before(lost.Value.At) {
+		since = lost.Value.At
+	}
+	if left := since.Add(n.Value.SelfFence + fenceMargin).Sub(now); left > 0 {
 		return spec.Errorf(ErrConflict, "node %s has stopped its machines by itself in %s: wait for that, or make sure that it is off, and say so (fenced)",
 			name, left.Round(time.Second)).About("node", name)
 	}
 	return nil
+}
+
+// halfSince says since when at least half of all nodes have had their sessions; the
+// zero time while less have. Until then the others may have gone on without.
+func (c *Cloud) halfSince(ctx context.Context) (since time.Time, err error) {
+	nodes, err := c.names(ctx, record.NodePrefix)
+	if err != nil {
+		return since, err
+	}
+	live, _, _, err := record.List[node.Live](ctx, c.records, record.NodeLivePrefix, store.Page{})
+	half := (len(nodes) + 1) / 2
+	if err != nil || len(live) < half || half == 0 {
+		return since, storeError(err)
+	}
+	slices.SortFunc(live, func(a, b record.Object[node.Live]) int { return a.Value.Since.Compare(b.Value.Since) })
+	return live[half-1].Value.Since, nil
 }
 
 func ignoreNotFound(err error) error {

@@ -3,6 +3,7 @@ package sf
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -154,8 +155,10 @@ func (c *Cloud) resolveSnapshots(ctx context.Context, namespace string, want *In
 		if err == nil && s.Namespace != namespace && namespace != System {
 			err = spec.Errorf(ErrNotFound, "snapshot not found")
 		}
-		if err != nil {
-			return "", spec.Errorf(spec.ClassOf(err), "disk %d: %v", k, err).About("snapshot", id)
+		if class := spec.ClassOf(err); class != nil {
+			return "", spec.Errorf(class, "disk %d: %v", k, err).About("snapshot", id)
+		} else if err != nil {
+			return "", fmt.Errorf("disk %d: snapshot %s: %w", k, id, err)
 		}
 		switch {
 		case s.Status.State != StateCreated:

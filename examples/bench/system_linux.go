@@ -167,12 +167,19 @@ type object struct {
 	Error string
 }
 
+// power is a call that changes an instance's power.
+type power struct {
+	call string
+	took []time.Duration
+}
+
 func (d *daemon) measure(image string, rounds int) error {
 	rss, err := resident(d.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("BenchmarkSystem/idle-daemon 1 %d rss-bytes\n", rss)
+	powers := []*power{{call: "pause"}, {call: "unpause"}, {call: "poweroff"}, {call: "poweron"}}
 	var made, gone, netMade, netGone []time.Duration
 	timed := func(into *[]time.Duration, f func() error) error {
 		start := time.Now()
@@ -199,12 +206,20 @@ func (d *daemon) measure(image string, rounds int) error {
 		if i.State != "created" {
 			return fmt.Errorf("the instance is %q: %s", i.State, i.Error)
 		}
+		for _, p := range powers {
+			if err := timed(&p.took, func() error { return d.call("POST", "/instances/"+i.UUID+"/"+p.call, nil, nil) }); err != nil {
+				return err
+			}
+		}
 		if err := timed(&gone, func() error { return d.call("DELETE", "/instances/"+i.UUID, nil, nil) }); err != nil {
 			return err
 		}
 		if err := timed(&netGone, func() error { return d.call("DELETE", "/networks/"+n.UUID, nil, nil) }); err != nil {
 			return err
 		}
+	}
+	for _, p := range powers {
+		fmt.Printf("BenchmarkSystem/%s %d %.0f ns/op\n", p.call, len(p.took), median(p.took))
 	}
 	for _, f := range []struct {
 		name string

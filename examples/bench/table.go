@@ -78,6 +78,20 @@ func table(w io.Writer, figures []figure) error {
 			row("  beyond bare QEMU", ms(v-bare), ms(bare)+" bare QEMU", times(v/bare), "< 50 ms more")
 		}
 	}
+	// Two commands to QEMU are one pass of PauseBare, and of virsh's pair.
+	versus := func(what, name, bare, other string, share float64) {
+		v, ok1 := value(figures, "System/"+name, "ns/op")
+		b, ok2 := value(figures, bare, "ns/op")
+		if ok1 && ok2 {
+			b *= share
+			row(what, fmt.Sprintf("%.2f ms", v/1e6), fmt.Sprintf("%.2f ms %s", b/1e6, other), fmt.Sprintf("%.2f x", b/v), "")
+		}
+	}
+	versus("pause an instance, through the API", "pause", "PauseBare", "bare QMP", 0.5)
+	versus("  beside libvirt", "pause", "Libvirt/PauseVirsh", "virsh", 0.5)
+	versus("resume it", "unpause", "PauseBare", "bare QMP", 0.5)
+	versus("pull its plug", "poweroff", "StopBare", "bare QMP", 1)
+	versus("start it again", "poweron", "StartBare", "bare QEMU", 1)
 	against := func(name, what string, seed float64, goal string) {
 		if v, ok := value(figures, name, "ns/op"); ok {
 			row(what, ms(v), ms(seed)+" the seed (*)", times(seed/v), goal)
@@ -102,6 +116,7 @@ func table(w io.Writer, figures []figure) error {
 	if v, ok := value(figures, "ListLarge/instances", "ns/op"); ok {
 		row("a list of 25,000 instances, streamed", ms(v), "", "", "< 250 ms")
 	}
+	scale(figures, row)
 	if v, ok := value(figures, "Authenticate", "req/s"); ok {
 		row("log in with a key that was used before", fmt.Sprintf("%.0f/s", v), "", "", "")
 	}
@@ -142,4 +157,27 @@ func table(w io.Writer, figures []figure) error {
 	}
 	_, err := fmt.Fprintln(w, "(*) measured once, on another machine of this kind; everything else in this run")
 	return err
+}
+
+// scale prints how things are in a large simulated cloud.
+func scale(figures []figure, row func(what, here, beside, ratio, goal string)) {
+	for _, g := range []struct{ nodes, goal string }{{"1000", "> 10000/s"}, {"5000", "> 2000/s"}} {
+		if v, ok := value(figures, "Best/"+g.nodes, "decisions/s"); ok {
+			row("scheduler decisions among "+g.nodes+" nodes", fmt.Sprintf("%.0f/s", v), "", "", g.goal)
+		}
+	}
+	few, ok1 := value(figures, "CreateAt/few", "creates/s")
+	many, ok2 := value(figures, "CreateAt/100000", "creates/s")
+	if ok1 && ok2 {
+		row("record an instance, 1,000 nodes and 100,000 instances", fmt.Sprintf("%.0f/s", many), fmt.Sprintf("%.0f/s with few instances", few), fmt.Sprintf("%.2f x", many/few), "flat")
+	}
+	if v, ok := value(figures, "CreateAt/100000", "B/instance"); ok {
+		row("memory of an instance's records in the store", fmt.Sprintf("%.1f KB", v/1e3), "", "", "")
+	}
+	few, ok1 = value(figures, "Agents/4", "events/instance")
+	many, ok2 = value(figures, "Agents/64", "events/instance")
+	watches, _ := value(figures, "Agents/64", "watches/node")
+	if ok1 && ok2 {
+		row(fmt.Sprintf("events heard of a create, 64 nodes with %.0f watches each", watches), fmt.Sprintf("%.1f", many), fmt.Sprintf("%.1f with 4 nodes", few), fmt.Sprintf("%.2f x", few/many), "flat")
+	}
 }

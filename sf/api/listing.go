@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -94,22 +93,27 @@ func (w *window) only(record []byte) ([]byte, error) {
 	if w.fields == nil {
 		return record, nil
 	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(record, &all); err != nil {
+	values := make([][]byte, len(w.fields))
+	if err := eachMember(record, func(name, value []byte) {
+		if i := slices.Index(w.fields, string(name)); i >= 0 {
+			values[i] = value
+		}
+	}); err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	for _, f := range w.fields {
-		v, ok := all[f]
-		if !ok {
+	out := make([]byte, 1, 128)
+	out[0] = '{'
+	for i, f := range w.fields {
+		if values[i] == nil {
 			continue
 		}
-		if out.Len() > 0 {
-			out.WriteByte(',')
+		if len(out) > 1 {
+			out = append(out, ',')
 		}
-		fmt.Fprintf(&out, "%q:%s", f, v)
+		out = append(strconv.AppendQuote(out, f), ':')
+		out = append(out, values[i]...)
 	}
-	return append(append([]byte("{"), out.Bytes()...), '}'), nil
+	return append(out, '}'), nil
 }
 
 // more tells in a header where the next page is.

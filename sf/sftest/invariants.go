@@ -32,7 +32,7 @@ type HostView struct {
 // With quiet it checks also what must hold once nothing is left to do: hosts have
 // just what the records want, no more and no less.
 func Invariants(ctx context.Context, s store.Store, hosts []HostView, quiet bool) ([]string, error) {
-	v := &view{quiet: quiet, nics: map[string]spec.Interface{}, members: map[string]bool{}, routers: map[string]string{}}
+	v := &view{quiet: quiet, nics: map[string]spec.Interface{}, members: map[string]bool{}, live: map[string]bool{}, routers: map[string]string{}}
 	if err := v.read(ctx, s); err != nil {
 		return nil, err
 	}
@@ -77,6 +77,7 @@ type view struct {
 	macs      map[string]string
 	vnis      map[string]string
 	nodes     []spec.Node                     // with Used
+	live      map[string]bool                 // nodes
 	members   map[string]bool                 // NETWORK/NODE
 	routers   map[string]string               // node by network
 	ops       map[string]spec.OperationStatus // by key
@@ -135,6 +136,7 @@ func (v *view) read(ctx context.Context, s store.Store) error {
 		all(ctx, c, record.MACKey(""), func(k string, o claims.Owned) { v.macs[record.Base(k)] = o.Owner }),
 		all(ctx, c, record.Root+"vni/", func(k string, o claims.Owned) { v.vnis[k] = o.Owner }),
 		all(ctx, c, record.NodeUsedKey(""), func(k string, u spec.Capacity) { used[record.Base(k)] = u }),
+		all(ctx, c, record.NodeLivePrefix, func(k string, _ claims.Empty) { v.live[record.Base(k)] = true }),
 		all(ctx, c, record.NodePrefix, func(k string, n spec.Node) {
 			n.Used = used[n.Name]
 			v.nodes = append(v.nodes, n)
@@ -253,6 +255,8 @@ func (v *view) checkMachines(ctx context.Context, h HostView, seen map[string]st
 		switch {
 		case seen[m.ID] != "":
 			v.fail("machine %s is on %s and on %s", m.ID, seen[m.ID], h.Node)
+		case !v.quiet && !v.live[h.Node] && (i == nil || i.Deletion.Gone()):
+			// Somebody said that the host is gone for good; it clears itself when it returns.
 		case i == nil || i.Deletion.Gone():
 			v.fail("machine %s is on %s and its instance is gone", m.ID, h.Node)
 		case i.Node != h.Node:

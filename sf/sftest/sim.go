@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,7 @@ func (s Step) String() string { return s.Node + " " + s.What }
 type SimConfig struct {
 	Seed  uint64
 	Nodes int              // 0 is 1
+	Heads int              // processes that only serve calls, beside the nodes
 	Fault func(Step) Fault // nil is none; it is called once per step, in order
 	Cloud func(*sf.Config) // adjusts the configuration of every process
 }
@@ -66,9 +68,12 @@ type Sim struct {
 	chaos *rand.ChaCha8 // the processes' source of chance
 	now   time.Time
 
-	actors  []*actor
-	current *actor
-	changes int // of anything that somebody may be polling for
+	actors   []*actor
+	current  *actor
+	records  int                           // changes of the store, for which its watches are polled
+	hosts    int                           // and of hosts, for their streams of events
+	sessions map[store.SessionID]time.Time // when they run out, unless renewed
+	expiry   time.Time                     // the first of them; zero without any
 
 	draining bool // Kill lets actors of a dead process end, one by one
 
@@ -83,29 +88,7 @@ type Sim struct {
 
 	Store store.Store
 	Nodes []*SimNode
-}
-
-// SimNode is a host of a simulation. Its machines and networks outlive the
-// process that made them.
-type SimNode struct {
-	Name      string
-	Address   netip.Addr // on the simulated underlay
-	Machine   *fake.Host
-	Fabric    *fabric.Host
-	*sf.Cloud // of its process, nil while none runs
-
-	sim      *Sim
-	proc     *process
-	frozen   bool      // its process is stopped (SIGSTOP)
-	cut      bool      // its process does not reach the store
-	isolated bool      // nor any other node
-	until    time.Time // its guard lets machines run; zero: it was never told
-}
-
-// process is one run of a daemon.
-type process struct {
-	node *SimNode
-	dead bool
+	Heads []*SimNode
 }
 
 // actor is a line of execution. Only the current one runs.
@@ -121,7 +104,7 @@ type actor struct {
 // Simulate runs test in a new simulation, and ends all its processes afterwards.
 // The error, if any, names the seed and how far the run got.
 func Simulate(cfg SimConfig, test func(*Sim) error) error {
-	s := &Sim{cfg: cfg, now: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}
+	s := &Sim{cfg: cfg, sessions: map[store.SessionID]time.Time{}, now: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}
 	s.rng = rand.New(rand.NewPCG(cfg.Seed, 1))
 	var key [32]byte
 	copy(key[:], fmt.Sprintf("sftest %d", cfg.Seed))
@@ -136,12 +119,18 @@ func Simulate(cfg SimConfig, test func(*Sim) error) error {
 	for _, n := range s.Nodes {
 		s.Go("guard/"+n.Name, n.guard)
 	}
+	for i := range cfg.Heads {
+		s.Heads = append(s.Heads, &SimNode{Name: fmt.Sprintf("head%d", i+1), sim: s})
+	}
 	err := s.run(test)
 	if err != nil {
 		return fmt.Errorf("seed %d, step %d: %w\nlast steps:\n  %s", cfg.Seed, s.steps, err, strings.Join(s.last, "\n  "))
 	}
 	return nil
 }
+
+// all are the hosts that processes run on.
+func (s *Sim) all() []*SimNode { return append(slices.Clip(s.Nodes), s.Heads...) }
 
 // testActor runs the test; when it ends, so does the run.
 const testActor = "test"
@@ -152,7 +141,7 @@ func (s *Sim) run(test func(*Sim) error) error {
 	s.current = a
 	a.resume <- struct{}{}
 	<-a.done
-	for _, n := range s.Nodes {
+	for _, n := range s.all() {
 		n.Kill()
 	}
 	return err
@@ -183,7 +172,7 @@ func (s *Sim) add(name string, p *process, body func()) *actor {
 // yield lets others run until ready says so, or the simulated time is until.
 func (s *Sim) yield(ready func() bool, until time.Time) {
 	if s.current.proc == nil {
-		s.changes++ // the test may have done something to a host
+		s.hosts++ // the test may have done something to one
 	}
 	s.wait(ready, until)
 }
@@ -196,7 +185,32 @@ func (s *Sim) wait(ready func() bool, until time.Time) {
 		s.switchTo(next)
 		<-a.resume
 	}
-	s.now = s.now.Add(time.Microsecond)
+	s.advance(s.now.Add(time.Microsecond))
+}
+
+// advance lets time pass, and sessions run out with it.
+func (s *Sim) advance(to time.Time) {
+	s.now = to
+	if s.expiry.IsZero() || to.Before(s.expiry) {
+		return
+	}
+	s.records++
+	s.expiry = time.Time{}
+	for id, end := range s.sessions {
+		if !to.Before(end) {
+			delete(s.sessions, id)
+		} else if s.expiry.IsZero() || end.Before(s.expiry) {
+			s.expiry = end
+		}
+	}
+}
+
+// renewed notes that the store keeps a session until then.
+func (s *Sim) renewed(id store.SessionID, until time.Time) {
+	s.sessions[id] = until
+	if s.expiry.IsZero() || until.Before(s.expiry) {
+		s.expiry = until
+	}
 }
 
 func (s *Sim) switchTo(a *actor) {
@@ -222,10 +236,13 @@ func (s *Sim) pick() *actor {
 			return can[s.rng.IntN(len(can))]
 		}
 		if next.IsZero() {
-			panic("sftest: everything waits for ever:\n  " + strings.Join(s.last, "\n  "))
+			var names []string
+			for _, a := range s.actors {
+				names = append(names, a.name)
+			}
+			panic(fmt.Sprintf("sftest: seed %d: everything waits for ever: %s\n  %s", s.cfg.Seed, strings.Join(names, ", "), strings.Join(s.last, "\n  ")))
 		}
-		s.now = next
-		s.changes++
+		s.advance(next)
 	}
 }
 
@@ -248,7 +265,7 @@ func (s *Sim) step(p *process, what string, done bool) error {
 		p.dead = true
 		return ErrKilled
 	}
-	s.yield(nil, time.Time{})
+	s.yield(p.awake(), time.Time{})
 	switch {
 	case p.dead:
 		return ErrKilled
@@ -256,6 +273,14 @@ func (s *Sim) step(p *process, what string, done bool) error {
 		return ErrInjected
 	}
 	return nil
+}
+
+// awake is when a call of the process goes on: at once, but where it is frozen.
+func (p *process) awake() func() bool {
+	if !p.node.frozen {
+		return nil
+	}
+	return func() bool { return !p.node.frozen || p.dead }
 }
 
 // keepLast is how many steps a failure shows.
@@ -310,112 +335,3 @@ func (c simContext) Err() error {
 
 // Go runs f beside the test.
 func (s *Sim) Go(name string, f func()) { s.add(name, nil, f) }
-
-// Start runs a daemon on the node.
-func (n *SimNode) Start(ctx context.Context) error {
-	n.Kill()
-	p := &process{node: n}
-	n.proc = p
-	s := n.sim
-	was := s.current.proc
-	s.current.proc = p // opening is the new process's doing
-	defer func() { s.current.proc = was }()
-	cfg := sf.Config{
-		Store: simStore{s.Store, s, p}, Clock: simClock{s, p}, Rand: s.chaos,
-		Go: func(name string, loop func()) { s.add(name, p, loop) },
-		Node: &sf.NodeConfig{
-			Name: n.Name, Address: n.Address, Workers: 3, Transfers: 2,
-			Peers: simPeers{s, p}, Guard: simGuard{s, p}, SelfFence: 20 * time.Second,
-			Hypervisor: simHypervisor{n.Machine.Hypervisor(), s, p}, Volumes: n.Machine.Volumes(),
-			Fabric: fabric.New(fabric.Config{Host: n.Fabric, Tag: "sim/" + n.Name, Hook: n.fabricHook, Now: func() time.Time { return s.now }}),
-		},
-	}
-	if s.cfg.Cloud != nil {
-		s.cfg.Cloud(&cfg)
-	}
-	c, err := sf.Open(ctx, cfg)
-	if err != nil {
-		n.Kill()
-		return err
-	}
-	n.Cloud = c
-	return nil
-}
-
-// Kill ends the node's process at once, as kill -9 does. Killing none is nothing.
-func (n *SimNode) Kill() {
-	if n.proc == nil {
-		return
-	}
-	n.proc.dead = true
-	s := n.sim
-	was := s.current
-	s.draining = true
-	for { // each ends at its next call, which fails
-		a := n.loop()
-		if a == nil {
-			break
-		}
-		s.current = a
-		a.resume <- struct{}{}
-		<-a.done
-	}
-	s.current, s.draining = was, false
-	n.proc, n.Cloud, n.frozen, n.cut, n.isolated = nil, nil, false, false, false
-}
-
-// Freeze stops the node's process as SIGSTOP does, or lets it go on.
-func (n *SimNode) Freeze(frozen bool) { n.frozen = frozen }
-
-// Cut keeps the node's process from the store and, with all, from other nodes'
-// processes too, until Mend.
-func (n *SimNode) Cut(all bool) { n.cut, n.isolated = true, all }
-
-// Mend undoes Cut.
-func (n *SimNode) Mend() {
-	n.cut, n.isolated = false, false
-	n.sim.changes++
-}
-
-// Impaired reports whether the node's process is frozen or cut off.
-func (n *SimNode) Impaired() bool { return n.frozen || n.cut }
-
-// guard is the host's dead-man's switch for machines.
-func (n *SimNode) guard() {
-	for {
-		n.sim.wait(func() bool { return !n.until.IsZero() && !n.sim.now.Before(n.until) }, n.until)
-		if n.until.IsZero() || n.sim.now.Before(n.until) {
-			continue
-		}
-		n.until = time.Time{}
-		n.sim.fenced++
-		n.sim.note(n.Name + " guard stops the machines")
-		v := n.Machine.Hypervisor()
-		machines, _ := v.List(context.Background())
-		for _, m := range machines {
-			_ = v.Destroy(context.Background(), m.ID)
-		}
-	}
-}
-
-func (n *SimNode) loop() *actor {
-	for _, a := range n.sim.actors {
-		if a.proc == n.proc && a != n.sim.current {
-			return a
-		}
-	}
-	return nil
-}
-
-// Dead reports whether the node's process was killed by a fault.
-func (n *SimNode) Dead() bool { return n.proc == nil || n.proc.dead }
-
-// hook makes every call of the hypervisor and the volumes two steps.
-func (n *SimNode) hook(_ context.Context, c fake.Call) error {
-	what := c.Method
-	if c.Done {
-		what += " done"
-	}
-	n.sim.changes++
-	return n.sim.step(n.sim.current.proc, what+" "+c.ID, c.Done)
-}

@@ -43,7 +43,7 @@ func (t simPeers) Renewing(ctx context.Context, name string) (bool, error) {
 // peer is another node whose process answers this one's.
 func (n *SimNode) peer(name string) *SimNode {
 	for _, o := range n.sim.Nodes {
-		if o.Name == name && o.Cloud != nil && !o.Dead() && !o.frozen && !o.isolated && !n.isolated {
+		if o.Name == name && o.Cloud != nil && !o.Dead() && !o.frozen && !o.isolated && !n.isolated && o.apart == n.apart {
 			return o
 		}
 	}
@@ -69,7 +69,6 @@ func (t simGuard) Keep(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	t.p.node.until = t.s.now.Add(d)
-	t.s.changes++
 	return nil
 }
 
@@ -84,14 +83,14 @@ func (t simStore) reach(what string) error {
 	return nil
 }
 
-// poll calls next until it gives something, and lets others run in between.
-func poll[T any](ctx context.Context, s *Sim, p *process, what string, next func(context.Context) (T, error)) (T, error) {
+// poll calls next until it gives something, and lets others run until changes does.
+func poll[T any](ctx context.Context, s *Sim, p *process, what string, changes *int, next func(context.Context) (T, error)) (T, error) {
 	var none T
 	for {
 		if err := s.step(p, what, false); err != nil {
 			return none, err
 		}
-		seen := s.changes
+		seen := *changes
 		v, err := next(polled)
 		if !errors.Is(err, context.Canceled) {
 			return v, err
@@ -100,7 +99,7 @@ func poll[T any](ctx context.Context, s *Sim, p *process, what string, next func
 			return none, ctx.Err()
 		}
 		until, _ := ctx.Deadline()
-		s.wait(func() bool { return s.changes != seen || ctx.Err() != nil || p.dead }, until)
+		s.wait(func() bool { return *changes != seen || ctx.Err() != nil || p.dead }, until)
 		if p.dead {
 			return none, ErrKilled
 		}
@@ -169,7 +168,7 @@ func (t simStore) Commit(ctx context.Context, txn store.Txn) (store.Revision, er
 		return 0, fmt.Errorf("%w: %w", store.ErrUnknownOutcome, err)
 	}
 	rev, err := t.Store.Commit(ctx, txn)
-	t.s.changes++
+	t.s.records++
 	if err != nil {
 		return rev, err
 	}
@@ -193,7 +192,11 @@ func (t simStore) Session(ctx context.Context, ttl time.Duration) (store.Session
 		return nil, err
 	}
 	s, err := t.Store.Session(ctx, ttl)
-	return simSession{s, t.s, t.p}, err
+	if err == nil {
+		t.p.node.lapsing = false
+		t.s.renewed(s.ID(), t.s.now.Add(ttl))
+	}
+	return simSession{s, ttl, t.s, t.p}, err
 }
 
 // noteRouter looks whether a router that an heir has taken over still works where it
@@ -235,7 +238,7 @@ type simWatcher struct {
 }
 
 func (w simWatcher) Next(ctx context.Context) (store.Batch, error) {
-	return poll(ctx, w.s, w.p, "store next", func(ctx context.Context) (store.Batch, error) {
+	return poll(ctx, w.s, w.p, "store next", &w.s.records, func(ctx context.Context) (store.Batch, error) {
 		if w.p.node.cut {
 			return store.Batch{}, context.Canceled // nothing arrives
 		}
@@ -245,15 +248,23 @@ func (w simWatcher) Next(ctx context.Context) (store.Batch, error) {
 
 type simSession struct {
 	store.Session
-	s *Sim
-	p *process
+	ttl time.Duration
+	s   *Sim
+	p   *process
 }
 
 func (t simSession) Renew(ctx context.Context) error {
 	if err := (simStore{s: t.s, p: t.p}).reach("session renew"); err != nil {
 		return err
 	}
-	return t.Session.Renew(ctx)
+	if _, lives := t.s.sessions[t.ID()]; lives && t.p.node.lapsing {
+		return ErrCut
+	}
+	err := t.Session.Renew(ctx)
+	if err == nil {
+		t.s.renewed(t.ID(), t.s.now.Add(t.ttl))
+	}
+	return err
 }
 
 // simHypervisor is a host's hypervisor as a process sees it. Its calls are steps
@@ -276,12 +287,12 @@ type simEvents struct {
 }
 
 func (e simEvents) Next(ctx context.Context) (driver.Event, error) {
-	return poll(ctx, e.s, e.p, "machine events", e.EventStream.Next)
+	return poll(ctx, e.s, e.p, "machine events", &e.s.hosts, e.EventStream.Next)
 }
 
 // fabricHook makes every call of the fabric, and every step of an Apply, a step.
 func (n *SimNode) fabricHook(what string) error {
-	n.sim.changes++
+	n.sim.hosts++
 	err := n.sim.step(n.sim.current.proc, "fabric "+what, false)
 	if errors.Is(err, ErrKilled) {
 		return fmt.Errorf("%w: %w", netfab.ErrAborted, err)

@@ -94,6 +94,7 @@ type Node struct {
 	Peer    string    `json:"peer,omitempty"`     // host:port where it answers other nodes; empty where it does not
 	PeerKey string    `json:"peer_key,omitempty"` // fingerprint of the key that it and they know each other by
 	Version string    `json:"version,omitempty"`  // of the software
+	Level   int       `json:"level,omitempty"`    // of records that the software understands; see Level
 	Started time.Time `json:"started"`            // of the agent
 	Driver  string    `json:"driver"`
 	Accel   string    `json:"accel"` // "kvm" or "tcg"
@@ -118,6 +119,11 @@ type Node struct {
 	Seen     time.Time `json:"-"`      // now where Live, else when its agent was heard of last, give or take a minute
 	Lost     time.Time `json:"-"`      // since when it surely has held no session; zero while Live
 }
+
+// Level counts the changes of records that an older version would take for something
+// else than they are. (A new member is none: older versions leave it alone.) What
+// needs a level waits until every node that lives has it; see Cloud.Level in sf.
+const Level = 1
 
 // Capacity is an amount of what a node has to give.
 type Capacity struct {

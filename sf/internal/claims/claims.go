@@ -69,6 +69,9 @@ func Rest(t *record.Txn, network string, addr netip.Addr, now time.Time) {
 // FinalizeInstance ends the deletion of an instance that is gone from its host:
 // its claims are released and its record says deleted until keep has passed.
 func FinalizeInstance(ctx context.Context, c *record.Client, id string, now time.Time, keep time.Duration) error {
+	if err := endOperations(ctx, c, id, now); err != nil {
+		return err
+	}
 	_, err := record.Update(ctx, c, record.InstanceKey(id), func(i *spec.Instance, t *record.Txn) error {
 		if i.Deletion.Gone() {
 			return record.ErrUnchanged
@@ -106,6 +109,35 @@ func FinalizeInstance(ctx context.Context, c *record.Client, id string, now time
 		return c.Event(ctx, t, spec.Event{Time: now, Kind: spec.KindInstance, Object: id, Node: i.Node, Operation: "delete", Phase: "finish"})
 	})
 	return ignoreMissing(err)
+}
+
+// endOperations ends what an instance's node has not ended, because it is gone for
+// good. A node that is there ends them itself before it ends an instance.
+func endOperations(ctx context.Context, c *record.Client, id string, now time.Time) error {
+	const why = "the instance was deleted, and its node is gone"
+	list, _, _, err := record.List[spec.Operation](ctx, c, record.OperationPrefix(id), store.Page{})
+	for _, o := range list {
+		_, err := record.Update(ctx, c, record.OperationStatusPrefix(id)+o.Value.ID, func(s *spec.OperationStatus, t *record.Txn) error {
+			if s.State.Ended() {
+				return record.ErrUnchanged
+			}
+			s.State, s.Since, s.Error = spec.OperationFailed, now, why
+			if o.Value.Kind != spec.OpSnapshot {
+				return nil
+			}
+			snap, err := record.Get[spec.SnapshotStatus](ctx, c, record.SnapshotStatusKey(o.Value.Snapshot))
+			if err == nil && snap.Value.State != spec.StateCreated {
+				failed := snap.Value
+				failed.State, failed.Since, failed.Error = spec.StateError, now, why
+				record.Replace(t, snap, failed)
+			}
+			return ignoreMissing(err)
+		})
+		if ignoreMissing(err) != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func releaseInterfaces(ctx context.Context, c *record.Client, t *record.Txn, i *spec.Instance, now time.Time) error {
@@ -156,7 +188,11 @@ func FinalizeNetwork(ctx context.Context, c *record.Client, id string, now time.
 		}
 		n.Deletion.Done = now
 		t.If(store.PrefixEmpty(record.MemberPrefix(id)))
-		t.Put(record.NetworkStatusKey(id), spec.NetworkStatus{State: spec.StateDeleted, Since: now})
+		status, err := record.Get[spec.NetworkStatus](ctx, c, record.NetworkStatusKey(id))
+		if err != nil {
+			return err
+		}
+		record.Replace(t, status, spec.NetworkStatus{State: spec.StateDeleted, Since: now})
 		t.Delete(record.VNIKey(n.VNI), record.LivePrefix(spec.KindNetwork, n.Namespace)+id)
 		t.DeletePrefix(record.AddressPrefix(id), record.MeshPrefix(id))
 		if n.Gateway.IsValid() {

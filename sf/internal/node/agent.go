@@ -77,7 +77,8 @@ type Agent struct {
 	running int           // loops, under mu
 	stopped chan struct{} // capacity 1: the last loop ended
 
-	seen time.Time // last written; the session's key alone uses it
+	seen        time.Time // last written; the session's key alone uses both
+	outageSince time.Time // others have been saying so; zero while they do not
 
 	mu        sync.Mutex
 	session   store.Session

@@ -57,8 +57,7 @@ func (a *Agent) reconcileInstance(ctx context.Context, id string) (time.Duration
 	for range stepLimit {
 		i, err := a.load(ctx, id)
 		if missing(err) {
-			a.forget(id)
-			return never, nil // the resync removes what it left on the host
+			return never, a.clear(ctx, id)
 		}
 		if err != nil {
 			return 0, err
@@ -66,9 +65,8 @@ func (a *Agent) reconcileInstance(ctx context.Context, id string) (time.Duration
 		if i.Node != a.Name {
 			return never, a.vacate(ctx, i)
 		}
-		if i.Deletion.Gone() { // whoever asked for this came late
-			a.forget(id)
-			return never, nil
+		if i.Deletion.Gone() {
+			return never, a.clear(ctx, id)
 		}
 		host, err := a.observe(ctx, i)
 		if err != nil {
@@ -89,17 +87,12 @@ func (a *Agent) reconcileInstance(ctx context.Context, id string) (time.Duration
 // vacate removes what is here of an instance that was started again elsewhere.
 func (a *Agent) vacate(ctx context.Context, i *spec.Instance) error {
 	work, err := record.Get[claims.Empty](ctx, a.Records, record.WorkKey(a.Name, spec.KindInstance, i.UUID))
-	if err != nil {
-		return ignoreMissing(err)
-	}
-	a.closePorts(i.UUID)
-	if err := a.Hypervisor.Destroy(ctx, i.UUID); err != nil {
-		return fmt.Errorf("destroy the stale machine of instance %s: %w", i.UUID, err)
-	}
-	if err := a.remove(ctx, i.UUID); err != nil {
+	if ignoreMissing(err) != nil {
 		return err
 	}
-	a.forget(i.UUID)
+	if gone := a.clear(ctx, i.UUID); gone != nil || err != nil {
+		return gone
+	}
 	// An instance that came back here meanwhile wrote the entry again.
 	t := a.Records.Begin().If(store.RevisionIs(work.Key, work.Revision)).Delete(work.Key)
 	if _, err = a.Records.Commit(ctx, t); errors.Is(err, store.ErrConflict) {
@@ -107,6 +100,20 @@ func (a *Agent) vacate(ctx context.Context, i *spec.Instance) error {
 		return nil
 	}
 	return err
+}
+
+// clear removes what this host has of an instance that is not its own any more.
+func (a *Agent) clear(ctx context.Context, id string) error {
+	a.closePorts(id)
+	if err := a.Hypervisor.Destroy(ctx, id); err != nil {
+		return fmt.Errorf("destroy the stale machine of instance %s: %w", id, err)
+	}
+	if err := a.Volumes.Remove(ctx, id); err != nil {
+		return fmt.Errorf("remove the stale volumes of instance %s: %w", id, err)
+	}
+	a.forget(id)
+	a.queue.Add(keyFabric)
+	return nil
 }
 
 // again is the answer of a step after which another is to be decided.

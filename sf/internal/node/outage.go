@@ -38,18 +38,33 @@ type Guard interface {
 // when it does not keep them. That is up to the moment until which the session
 // surely lives, so a node that is cut off, stopped or killed stops before others
 // may begin. An outage of the whole store is no reason to stop: then nobody can
-// take over. A node without answers of its own asks the others.
+// take over. A node without answers of its own asks the others. For its machines
+// they must have said so for half a session's time, after which none of them can have
+// had one all along (they say so half of its time after they renewed it): who recovers instances counts from when half of all nodes had theirs.
 func (a *Agent) keep(ctx context.Context) {
 	now := a.Clock.Now()
 	a.mu.Lock()
 	until := a.session.Deadline()
 	a.mu.Unlock()
+	surely := until // whatever others say
 	if !a.Renewing() && a.outage(ctx) {
+		if a.outageSince.IsZero() {
+			a.outageSince = now
+		}
 		if limit := now.Add(a.SessionTTL / 3); limit.After(until) {
 			until = limit
 		}
+		if now.Sub(a.outageSince) >= a.SessionTTL/2 {
+			surely = until
+		}
+	} else {
+		a.outageSince = time.Time{}
 	}
-	left := until.Sub(now)
+	a.keepRouters(ctx, until.Sub(now))
+	a.keepMachines(ctx, surely.Sub(now))
+}
+
+func (a *Agent) keepRouters(ctx context.Context, left time.Duration) {
 	if left <= 0 {
 		return
 	}
@@ -58,28 +73,33 @@ func (a *Agent) keep(ctx context.Context) {
 			a.Logger.Error("the routers of this node cannot be kept, and stop", "node", a.Name, "left", left, "error", err)
 		}
 	}
-	if a.Guard != nil {
-		if err := a.Guard.Keep(ctx, left+a.SelfFence); err != nil {
-			a.Logger.Error("the guard of this node's machines cannot be told that they may run", "node", a.Name, "left", left+a.SelfFence, "error", err)
-		} else {
-			a.mu.Lock()
-			a.guarded = now.Add(left + a.SelfFence)
-			a.mu.Unlock()
-		}
+}
+
+func (a *Agent) keepMachines(ctx context.Context, left time.Duration) {
+	if left <= 0 || a.Guard == nil {
+		return
 	}
+	now := a.Clock.Now()
+	if err := a.Guard.Keep(ctx, left+a.SelfFence); err != nil {
+		a.Logger.Error("the guard of this node's machines cannot be told that they may run", "node", a.Name, "left", left+a.SelfFence, "error", err)
+		return
+	}
+	a.mu.Lock()
+	a.guarded = now.Add(left + a.SelfFence)
+	a.mu.Unlock()
 }
 
 // mesh reports whether this node may be one of several, so that what it does not
 // keep another may take over.
 func (a *Agent) mesh() bool { return a.Address.IsValid() }
 
-// outage reports whether the store is away for everybody: most nodes, this one
-// counted, say that they do not reach it, and none that it does. (Of the nodes that
-// lived when the store was last seen. One that gives no answer may be on the
-// other side of a cut, with the store.)
+// outage reports whether the store is away for everybody: more than half of all
+// nodes, this one counted, say that they do not reach it, and none that it does.
+// (One that gives no answer may be on the other side of a cut, with the store, also
+// one that was not there when the store was last seen.)
 func (a *Agent) outage(ctx context.Context) bool {
 	a.mu.Lock()
-	others := sorted(slices.Collect(maps.Keys(a.view.live)))
+	others := sorted(slices.Collect(maps.Keys(a.view.nodes)))
 	a.mu.Unlock()
 	others = slices.DeleteFunc(others, func(name string) bool { return name == a.Name })
 	if a.Peers == nil {
@@ -95,5 +115,5 @@ func (a *Agent) outage(ctx context.Context) bool {
 			without++
 		}
 	}
-	return without > (len(others)+1)/2
+	return 2*without > len(others)+1
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,38 +25,48 @@ func (a *Agent) resync(ctx context.Context) (time.Duration, error) {
 	for _, r := range work.Records {
 		a.due(strings.TrimPrefix(r.Key, prefix))
 	}
-	return resyncEvery, a.reap(ctx)
+	orphans, err := a.orphans(ctx)
+	for _, id := range orphans {
+		a.queue.Add(keyInstance + id) // under its key: it may be on its way back here
+	}
+	return resyncEvery, errors.Join(err, a.reapSnapshots(ctx))
 }
 
-// reap destroys machines and volumes that no instance of this node claims. A
-// record is written before the first thing is done on a host and outlives the
-// last, so whatever has none is an orphan.
-func (a *Agent) reap(ctx context.Context) error {
+// orphans are what this host has machines or volumes of and no instance of this node
+// claims. A record is written before the first thing is done on a host and outlives
+// the last, so whatever has none is an orphan.
+func (a *Agent) orphans(ctx context.Context) (ids []string, err error) {
 	machines, err := a.Hypervisor.List(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var errs []error
+	all, err := a.Volumes.List(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, m := range machines {
-		if ours, err := a.claims(ctx, m.ID); err != nil || ours {
-			errs = append(errs, err)
-			continue
+		if !slices.Contains(all, m.ID) {
+			all = append(all, m.ID)
 		}
-		a.Logger.Warn("destroying a machine that belongs to no instance", "node", a.Name, "machine", m.ID)
-		errs = append(errs, a.Hypervisor.Destroy(ctx, m.ID))
 	}
-	volumes, err := a.Volumes.List(ctx)
-	errs = append(errs, err)
-	for _, id := range volumes {
-		if ours, err := a.claims(ctx, id); err != nil || ours {
-			errs = append(errs, err)
-			continue
+	for _, id := range all {
+		ours, missed := a.claims(ctx, id)
+		if missed == nil && !ours {
+			ids = append(ids, id)
 		}
-		a.Logger.Warn("removing volumes that belong to no instance", "node", a.Name, "instance", id)
-		errs = append(errs, a.Volumes.Remove(ctx, id))
+		err = errors.Join(err, missed)
 	}
-	errs = append(errs, a.reapSnapshots(ctx))
-	return errors.Join(errs...)
+	return ids, err
+}
+
+// reap clears the host of orphans, before the node counts as live.
+func (a *Agent) reap(ctx context.Context) error {
+	orphans, err := a.orphans(ctx)
+	for _, id := range orphans {
+		a.Logger.Warn("removing what belongs to no instance of this node", "node", a.Name, "instance", id)
+		err = errors.Join(err, a.clear(ctx, id))
+	}
+	return errors.Join(err, a.reapSnapshots(ctx))
 }
 
 // reapSnapshots removes copies that no record speaks of, or that failed.

@@ -94,6 +94,9 @@ func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
 	}
 	edge, mayEdge := a.edgeTurn()
 	a.mu.Unlock()
+	if (len(now) > 0 || mayEdge && edge <= 0) && !a.backed(ctx) {
+		return stepAside, nil
+	}
 	switch {
 	case !mayEdge:
 	case edge <= 0:
@@ -109,6 +112,34 @@ func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return next, nil
+}
+
+// backed reports whether at least half of all nodes have had the store for a while
+// and say so: then no others can have taken its absence for an outage (which takes
+// more than half), and what was theirs has stopped.
+func (a *Agent) backed(ctx context.Context) bool {
+	if a.Peers == nil {
+		return true // as for them, a node that is without the store stops
+	}
+	a.mu.Lock()
+	var long []string
+	for name, since := range a.view.since {
+		if a.Clock.Now().Sub(since) >= a.SessionTTL/2 && name != a.Name {
+			long = append(long, name)
+		}
+	}
+	all := len(a.view.nodes)
+	a.mu.Unlock()
+	with := 1
+	for _, name := range sorted(long) {
+		if 2*with >= all {
+			break
+		}
+		if renewing, err := a.Peers.Renewing(ctx, name); err == nil && renewing {
+			with++
+		}
+	}
+	return 2*with >= all
 }
 
 // takeRouter makes this node the router of a network, unless the one that is it

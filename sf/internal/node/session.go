@@ -22,7 +22,7 @@ func (a *Agent) register(ctx context.Context) error {
 		return fmt.Errorf("volumes: %w", err)
 	}
 	n := spec.Node{
-		Name: a.Name, Version: a.Version, Peer: a.Endpoint, PeerKey: a.EndpointKey, Started: a.Clock.Now(),
+		Name: a.Name, Version: a.Version, Level: spec.Level, Peer: a.Endpoint, PeerKey: a.EndpointKey, Started: a.Clock.Now(),
 		Driver: info.Driver, Accel: info.Accel, Notes: info.Notes,
 		Buses: info.Buses, NICModels: info.NICModels, VideoModels: info.VideoModels, UEFI: info.UEFI,
 		MTU: a.MTU, SelfFence: a.SelfFence,
@@ -59,8 +59,8 @@ func (a *Agent) limits(n spec.Node) spec.Capacity {
 	}
 }
 
-// live is the record that exists while a node's agent runs.
-type live struct {
+// Live is the record that exists while a node's agent holds its session.
+type Live struct {
 	Since time.Time `json:"since"`
 }
 
@@ -70,7 +70,7 @@ func (a *Agent) openSession(ctx context.Context) error {
 		return fmt.Errorf("session: %w", err)
 	}
 	now := a.Clock.Now()
-	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), live{now}).Delete(record.NodeLostKey(a.Name))
+	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), Live{now}).Delete(record.NodeLostKey(a.Name))
 	if _, err := a.Records.Commit(ctx, t); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
@@ -91,13 +91,12 @@ func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 		a.Logger.Warn("the node's session had expired; opening another", "node", a.Name)
 		err = a.returnToCloud(ctx)
 	}
+	if err == nil && !a.Renewing() { // others may count on what was answered until now
+		err = a.sayBack(ctx)
+	}
 	if err == nil {
 		now := a.Clock.Now()
-		answered := a.Renewing()
 		a.mu.Lock()
-		if !answered {
-			a.held = now // others may count on what was answered until now
-		}
 		a.renewed = now
 		a.mu.Unlock()
 		a.noteSeen(ctx)
@@ -109,6 +108,22 @@ func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 		return a.SessionTTL / 6, nil
 	}
 	return a.SessionTTL / 3, nil
+}
+
+// sayBack records that the node has the store again, after it may have said to
+// others that it had not.
+func (a *Agent) sayBack(ctx context.Context) error {
+	a.mu.Lock()
+	id := a.session.ID()
+	a.mu.Unlock()
+	now := a.Clock.Now()
+	if _, err := a.Records.Commit(ctx, a.Records.Begin().PutIn(id, record.NodeLiveKey(a.Name), Live{now})); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.held = now
+	a.mu.Unlock()
+	return nil
 }
 
 // returnToCloud opens a session after the node was without one. Meanwhile others

@@ -22,6 +22,7 @@ type view struct {
 	nodes     map[string]netip.Addr   // addresses on the underlay, by name
 	live      map[string]bool         // nodes
 	gone      map[string]time.Time    // since when others are not
+	since     map[string]time.Time    // when those that live got their sessions, or the store back
 	edge      spec.Router             // which node is the edge, in mode routed
 	edgeKnown bool                    // it has been read
 	work      map[string]bool         // networks on the work list
@@ -39,6 +40,7 @@ type networkView struct {
 
 func (v *view) init() {
 	v.nodes, v.live, v.gone = map[string]netip.Addr{}, map[string]bool{}, map[string]time.Time{}
+	v.since = map[string]time.Time{}
 	v.work, v.networks = map[string]bool{}, map[string]*networkView{}
 }
 
@@ -78,6 +80,7 @@ func (a *Agent) nodesMirror() mirror {
 			defer a.mu.Unlock()
 			delete(a.view.nodes, record.Base(e.Key))
 			delete(a.view.gone, record.Base(e.Key))
+			a.queue.Add(keyRouters)
 		},
 	}
 }
@@ -91,6 +94,7 @@ func (a *Agent) liveMirror() mirror {
 			return
 		}
 		delete(a.view.live, name)
+		delete(a.view.since, name)
 		a.queue.Add(keyLost + name)
 		a.queue.Add(keyRouters)
 	}
@@ -102,6 +106,7 @@ func (a *Agent) liveMirror() mirror {
 			clear(a.view.live)
 			for _, r := range all {
 				note(record.Base(r.Key), true)
+				a.noteSince(r)
 			}
 			for _, name := range sorted(slices.Collect(maps.Keys(a.view.nodes))) {
 				if !a.view.live[name] {
@@ -113,8 +118,21 @@ func (a *Agent) liveMirror() mirror {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			note(record.Base(e.Key), !e.Deleted)
+			if !e.Deleted {
+				a.noteSince(e.Record)
+			}
 		},
 	}
+}
+
+// noteSince notes since when a node has had what it has; a.mu is held.
+func (a *Agent) noteSince(r store.Record) {
+	var l Live
+	if err := json.Unmarshal(r.Value, &l); err != nil {
+		a.Logger.Error("a record is not readable", "key", r.Key, "error", err)
+		l.Since = a.Clock.Now()
+	}
+	a.view.since[record.Base(r.Key)] = l.Since
 }
 
 // networkOf returns the network that an entry of the work list is about.

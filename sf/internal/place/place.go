@@ -48,8 +48,9 @@ const among = 3
 // that are members of its networks; those that have its images; those that do
 // not route its networks; and then the emptiest.
 func Choose(nodes []Node, req Request, intn func(int) int) (ranked []string, refused []Refusal) {
-	var fit []Node
-	for _, n := range nodes {
+	var fit []*Node
+	for k := range nodes {
+		n := &nodes[k]
 		if req.Forced != "" && n.Name != req.Forced {
 			continue
 		}
@@ -59,9 +60,7 @@ func Choose(nodes []Node, req Request, intn func(int) int) (ranked []string, ref
 		}
 		fit = append(fit, n)
 	}
-	slices.SortFunc(fit, func(a, b Node) int {
-		return cmp.Or(prefer(a, b), cmp.Compare(fill(a, req.Need), fill(b, req.Need)), strings.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(fit, func(a, b *Node) int { return compare(a, b, req.Need) })
 	best := 0
 	for best < min(among, len(fit)) && prefer(fit[0], fit[best]) == 0 {
 		best++
@@ -76,8 +75,58 @@ func Choose(nodes []Node, req Request, intn func(int) int) (ranked []string, ref
 	return ranked, refused
 }
 
+// Best is the node that Choose ranks first, -1 where none can take the request. It
+// looks at every node once and allocates nothing.
+func Best(nodes []Node, req Request, intn func(int) int) int {
+	var best [among]int // the best few, in order
+	found := 0
+	for k := range nodes {
+		n := &nodes[k]
+		if req.Forced != "" && n.Name != req.Forced || !fits(n, req.Need) {
+			continue
+		}
+		at := found
+		for at > 0 && less(n, &nodes[best[at-1]], req.Need) {
+			at--
+		}
+		if at == among {
+			continue
+		}
+		found = min(found+1, among)
+		copy(best[at+1:found], best[at:])
+		best[at] = k
+	}
+	equal := 0
+	for equal < found && prefer(&nodes[best[0]], &nodes[best[equal]]) == 0 {
+		equal++
+	}
+	switch equal {
+	case 0:
+		return -1
+	case 1:
+		return best[0]
+	}
+	return best[intn(equal)]
+}
+
+func less(a, b *Node, need spec.Capacity) bool { return compare(a, b, need) < 0 }
+
+// compare orders nodes that can take a request, the preferred first.
+func compare(a, b *Node, need spec.Capacity) int {
+	if c := prefer(a, b); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(fill(a, need), fill(b, need)), strings.Compare(a.Name, b.Name))
+}
+
+// fits reports whether refuse has no reason.
+func fits(n *Node, need spec.Capacity) bool {
+	left := n.Limits.Sub(n.Used).Sub(need)
+	return n.Live && !n.Cordoned && n.Lacks == "" && left.CPUs >= 0 && left.MemoryMiB >= 0 && left.DiskGB >= 0 && left.Instances >= 0
+}
+
 // prefer compares two nodes by all but how full they are.
-func prefer(a, b Node) int {
+func prefer(a, b *Node) int {
 	truth := func(b bool) int {
 		if b {
 			return 1
@@ -88,7 +137,7 @@ func prefer(a, b Node) int {
 		cmp.Compare(b.Images, a.Images), cmp.Compare(truth(a.Router), truth(b.Router)))
 }
 
-func refuse(n Node, need spec.Capacity) string {
+func refuse(n *Node, need spec.Capacity) string {
 	free := n.Limits.Sub(n.Used)
 	switch {
 	case !n.Live:
@@ -110,7 +159,7 @@ func refuse(n Node, need spec.Capacity) string {
 }
 
 // fill is how full the fullest resource of n would be with need on top, 0 to 1.
-func fill(n Node, need spec.Capacity) float64 {
+func fill(n *Node, need spec.Capacity) float64 {
 	with := n.Used.Add(need)
 	part := func(used, limit int) float64 { return float64(used) / float64(max(limit, 1)) }
 	return max(part(with.CPUs, n.Limits.CPUs), part(with.MemoryMiB, n.Limits.MemoryMiB), part(with.DiskGB, n.Limits.DiskGB))

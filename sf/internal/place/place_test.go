@@ -69,13 +69,17 @@ func TestProperties(t *testing.T) {
 		var nodes []Node
 		byName := map[string]Node{}
 		for i := range rapid.IntRange(0, 8).Draw(t, "nodes") {
-			n := Node{Name: fmt.Sprint(i), Live: rapid.Bool().Draw(t, "live"), Limits: capacity("limit", 20), Used: capacity("used", 20)}
+			n := Node{Name: fmt.Sprint(i), Live: rapid.Bool().Draw(t, "live"), Networks: rapid.IntRange(0, 1).Draw(t, "networks"), Limits: capacity("limit", 20), Used: capacity("used", 20)}
 			nodes = append(nodes, n)
 			byName[n.Name] = n
 		}
 		need := capacity("need", 10)
-		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		ranked, refused := Choose(nodes, Request{Need: need}, rnd.IntN)
+		seed := rapid.Uint64().Draw(t, "seed")
+		ranked, refused := Choose(nodes, Request{Need: need}, rand.New(rand.NewPCG(seed, 0)).IntN)
+		best := Best(nodes, Request{Need: need}, rand.New(rand.NewPCG(seed, 0)).IntN)
+		if best < 0 != (len(ranked) == 0) || best >= 0 && nodes[best].Name != ranked[0] {
+			t.Fatalf("the best is %d, ranked are %v", best, ranked)
+		}
 		if len(ranked)+len(refused) != len(nodes) {
 			t.Fatalf("%d ranked and %d refused of %d", len(ranked), len(refused), len(nodes))
 		}
@@ -140,5 +144,30 @@ func TestChanceAmongEquals(t *testing.T) {
 	}
 	if len(seen) != among || seen["0"] {
 		t.Errorf("chosen were %v", seen)
+	}
+}
+
+// BenchmarkBest is how many decisions a second a scheduler makes among so many nodes
+// of which a few are full, gone or preferred.
+func BenchmarkBest(b *testing.B) {
+	for _, n := range []int{1000, 5000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			rnd := rand.New(rand.NewPCG(1, 1))
+			nodes := make([]Node, n)
+			for k := range nodes {
+				nodes[k] = Node{
+					Name: fmt.Sprintf("node%d", k), Live: k%50 > 0, Cordoned: k%70 == 0, Networks: k % 20 / 19,
+					Limits: spec.Capacity{CPUs: 512, MemoryMiB: 1 << 20, DiskGB: 1 << 14, Instances: 1000},
+					Used:   spec.Capacity{CPUs: rnd.IntN(600), MemoryMiB: rnd.IntN(1 << 20), DiskGB: rnd.IntN(1 << 14), Instances: rnd.IntN(1000)},
+				}
+			}
+			need := spec.Capacity{CPUs: 2, MemoryMiB: 2048, DiskGB: 20, Instances: 1}
+			b.ReportAllocs()
+			for b.Loop() {
+				k := Best(nodes, Request{Need: need}, rnd.IntN)
+				nodes[k].Used = nodes[k].Used.Add(need)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+		})
 	}
 }

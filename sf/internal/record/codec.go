@@ -2,10 +2,12 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -23,7 +25,7 @@ type marks struct {
 
 // encode returns value as JSON with the marks of transaction id. Members of old,
 // the record's former text, that value's type does not know are kept, in nested
-// objects too, so that an older version of the software never drops what a newer
+// objects and lists of them too, so that an older version of the software never drops what a newer
 // one wrote.
 func encode(value any, old []byte, id string) ([]byte, error) {
 	fresh, err := json.Marshal(value)
@@ -58,21 +60,24 @@ func stamp(object []byte, id, born string) []byte {
 	return b.Bytes()
 }
 
-func hasUnknown(old []byte, t reflect.Type) bool {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(old, &members) != nil {
-		return false
+// hasUnknown reports whether text has members that t does not know, however deep.
+func hasUnknown(text []byte, t reflect.Type) bool {
+	t = indirect(t)
+	if element := elementOf(t); element != nil {
+		var list []json.RawMessage
+		if !isList(text) || json.Unmarshal(text, &list) != nil {
+			return false
+		}
+		return slices.ContainsFunc(list, func(e json.RawMessage) bool { return hasUnknown(e, element) })
 	}
 	known := fields(t)
-	if known == nil {
+	var members map[string]json.RawMessage
+	if known == nil || json.Unmarshal(text, &members) != nil {
 		return false
 	}
 	for name, raw := range members {
 		ft, ok := known[name]
-		if !ok && name != memberCommit && name != memberBorn {
-			return true
-		}
-		if ok && len(raw) > 0 && raw[0] == '{' && hasUnknown(raw, ft) {
+		if !ok && name != memberCommit && name != memberBorn || ok && hasUnknown(raw, ft) {
 			return true
 		}
 	}
@@ -81,9 +86,13 @@ func hasUnknown(old []byte, t reflect.Type) bool {
 
 // merge returns fresh plus the members of old that t does not know.
 func merge(old, fresh []byte, t reflect.Type) ([]byte, error) {
+	t = indirect(t)
+	if element := elementOf(t); element != nil {
+		return mergeLists(old, fresh, element)
+	}
 	known := fields(t)
 	var was, is map[string]json.RawMessage
-	if known == nil || json.Unmarshal(old, &was) != nil || json.Unmarshal(fresh, &is) != nil {
+	if known == nil || json.Unmarshal(old, &was) != nil || json.Unmarshal(fresh, &is) != nil || is == nil {
 		return fresh, nil
 	}
 	for name, raw := range was {
@@ -92,7 +101,7 @@ func merge(old, fresh []byte, t reflect.Type) ([]byte, error) {
 		case name == memberCommit || name == memberBorn:
 		case !ok:
 			is[name] = raw
-		case is[name] != nil && is[name][0] == '{' && raw[0] == '{':
+		case is[name] != nil:
 			merged, err := merge(raw, is[name], ft)
 			if err != nil {
 				return nil, err
@@ -103,12 +112,67 @@ func merge(old, fresh []byte, t reflect.Type) ([]byte, error) {
 	return json.Marshal(is)
 }
 
-// fields maps the JSON members of a struct type to their types, or returns nil
-// for a type that is not a struct or writes its own JSON.
-func fields(t reflect.Type) map[string]reflect.Type {
+// mergeLists merges the elements of two lists that are of the same thing: of the
+// same name where they have one, else at the same place in lists of the same length.
+func mergeLists(old, fresh []byte, t reflect.Type) ([]byte, error) {
+	var was, is []json.RawMessage
+	if !isList(old) || !isList(fresh) || json.Unmarshal(old, &was) != nil || json.Unmarshal(fresh, &is) != nil {
+		return fresh, nil
+	}
+	named := map[string]json.RawMessage{}
+	for _, e := range was {
+		if name := nameOf(e); name != "" {
+			named[name] = e
+		}
+	}
+	for i, e := range is {
+		before := named[nameOf(e)]
+		if before == nil && len(named) == 0 && len(was) == len(is) {
+			before = was[i]
+		}
+		if before == nil {
+			continue
+		}
+		merged, err := merge(before, e, t)
+		if err != nil {
+			return nil, err
+		}
+		is[i] = merged
+	}
+	return json.Marshal(is)
+}
+
+// nameOf is what tells an element of a list from the others.
+func nameOf(element []byte) string {
+	var names struct{ UUID, Name, Device string }
+	if json.Unmarshal(element, &names) != nil {
+		return ""
+	}
+	return cmp.Or(names.UUID, names.Name, names.Device)
+}
+
+func isList(text []byte) bool { return len(text) > 0 && text[0] == '[' }
+
+func indirect(t reflect.Type) reflect.Type {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+	return t
+}
+
+// elementOf is the type of a list's elements, nil of anything but a list of
+// structs.
+func elementOf(t reflect.Type) reflect.Type {
+	if t.Kind() != reflect.Slice || indirect(t.Elem()).Kind() != reflect.Struct {
+		return nil
+	}
+	return t.Elem()
+}
+
+// fields maps the JSON members of a struct type to their types, or returns nil
+// for a type that is not a struct or writes its own JSON.
+func fields(t reflect.Type) map[string]reflect.Type {
+	t = indirect(t)
 	marshaler := reflect.TypeFor[json.Marshaler]()
 	if t.Kind() != reflect.Struct || t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler) {
 		return nil

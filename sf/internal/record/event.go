@@ -23,7 +23,7 @@ func (c *Client) Event(ctx context.Context, t *Txn, e spec.Event) error {
 		last := have[n-1].Value
 		last.Count = max(last.Count, 1) + 1
 		last.Last = e.Time
-		t.Put(have[n-1].Key, last)
+		t.put(0, have[n-1].Key, last, have[n-1].raw)
 		return nil
 	}
 	for i := 0; i <= len(have)-maxEvents; i++ {

@@ -73,6 +73,9 @@ func Get[T any](ctx context.Context, c *Client, key string) (Object[T], error) {
 	return decode[T](c, r)
 }
 
+// Read is a record that was read from the store.
+func Read[T any](c *Client, r store.Record) (Object[T], error) { return decode[T](c, r) }
+
 // Bytes reads what PutBytes wrote.
 func Bytes(ctx context.Context, c *Client, key string) ([]byte, error) {
 	r, err := c.store.Get(ctx, key)
