@@ -173,6 +173,7 @@ func (h *holder) kvm() error {
 		return nil // there is none
 	}
 	node := filepath.Join(h.dir, "kvm")
+	os.Remove(node) // an earlier holder's
 	if err := unix.Mknod(node, unix.S_IFCHR, int(st.Rdev)); err != nil {
 		return fmt.Errorf("make %s: %w", node, err)
 	}
