@@ -28,6 +28,7 @@ func down(ctx context.Context, dir string) error {
 		return err
 	}
 	before, err := census.Load(dir)
+	delete(before, census.Groups)       // others'
 	if errors.Is(err, os.ErrNotExist) { // a start was cut off there: nothing was made yet
 		before, err = census.Host()
 	}
@@ -68,9 +69,8 @@ func downWithoutPlan(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// report says what was removed, and fails where something is left. Devices, rules and
-// control groups of the host's own may be anybody's who came meanwhile: none of
-// the cluster's are there.
+// report says what was removed, and fails where something is left. New devices and
+// rules of the host's own are somebody else's: the cluster has none there.
 func report(before, during, after census.Census) error {
 	fmt.Println("Removed:")
 	for _, kind := range census.Kinds {
@@ -84,10 +84,10 @@ func report(before, during, after census.Census) error {
 	}
 	fmt.Println()
 	census.Show(before, during, after)
-	if new := census.Left(before, after, census.Devices, census.Rules, census.Groups); len(new) > 0 {
-		fmt.Println("New on the host since the cluster was begun, and not the cluster's:", strings.Join(new, ", "))
+	if foreign := census.Left(before, after, census.Devices, census.Rules); len(foreign) > 0 {
+		fmt.Println("New on the host since the cluster was begun, and not the cluster's:", strings.Join(foreign, ", "))
 	}
-	if left := census.Left(before, after, census.Namespaces, census.Processes, census.Mounts, census.Files); len(left) > 0 {
+	if left := census.Left(nil, after, census.Namespaces, census.Processes, census.Mounts, census.Groups, census.Files); len(left) > 0 {
 		return fmt.Errorf("left behind: %s", strings.Join(left, ", "))
 	}
 	fmt.Println("Nothing of the cluster is left.")

@@ -26,6 +26,7 @@ func (p *plan) census() (census.Census, error) {
 	if err != nil {
 		return nil, err
 	}
+	c[census.Groups] = p.groups()
 	ours, err := p.ours()
 	errs := []error{err, c.AddProcesses(ours), c.AddMounts(p.Dir), c.AddFiles(p.Dir)}
 	for _, path := range p.names() {
@@ -160,16 +161,19 @@ func ended(ctx context.Context, pid int) error {
 	}
 }
 
-// groups are the control groups of the nodes' machines, by the ownership marks that
-// the nodes' sfds have remembered.
+// groups are the control groups of the nodes' machines that there are, by the
+// ownership marks that the nodes' sfds have remembered.
 func (p *plan) groups() (paths []string) {
 	for _, n := range p.Nodes {
 		var is struct{ Cloud, Node string }
 		text, err := os.ReadFile(n.path("data/identity.json"))
-		if err != nil || json.Unmarshal(text, &is) != nil {
-			continue // it never came so far
+		if err == nil && json.Unmarshal(text, &is) == nil {
+			p.marks = append(p.marks, "sf-"+netfab.ShortTag(is.Cloud+"/"+is.Node))
 		}
-		name := "sf-" + netfab.ShortTag(is.Cloud+"/"+is.Node)
+	}
+	slices.Sort(p.marks)
+	p.marks = slices.Compact(p.marks)
+	for _, name := range p.marks {
 		for _, pattern := range []string{"/sys/fs/cgroup/" + name, "/sys/fs/cgroup/*/" + name} {
 			found, _ := filepath.Glob(pattern) // the pattern is good
 			paths = append(paths, found...)

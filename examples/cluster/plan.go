@@ -37,6 +37,8 @@ type plan struct {
 	More                         []string
 	MountPoints                  []string // of libvirt's, that this host did not have
 	NamesDir                     bool     // whether this host had none
+
+	marks []string // ownership marks that its sfds were seen to have
 }
 
 // node is a machine of the cluster, and its network namespace.

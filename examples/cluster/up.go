@@ -89,9 +89,6 @@ func (p *plan) claim() (lock *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(p.Dir), 0o755); err != nil {
-		return nil, err
-	}
 	if err := os.Mkdir(p.Dir, 0o711); err != nil { // QEMU's user has to pass
 		return nil, err
 	}
@@ -135,7 +132,8 @@ func (p *plan) superviseFrom(ctx context.Context, lock *os.File) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command("/proc/self/exe", "-dir", p.Dir, superviseVerb)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{"sf-cluster", "-dir", p.Dir, superviseVerb}
 	cmd.ExtraFiles = []*os.File{lock} // lockFD
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

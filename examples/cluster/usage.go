@@ -55,12 +55,11 @@ func (p *plan) usage() string {
 	say("  . %s       # makes a node's name its sf-client; its key is in %s", p.path(aliasesName), first.path(".shakenfist"))
 	say("  %s node list", first.Name)
 	say("  %s network create 10.0.0.0/24 lan", first.Name)
-	for _, n := range p.Nodes {
-		say("  %s instance create on-%s 1 256 -d 1@%s -n lan -p %s", first.Name, n.Name, imageURL, n.Name)
+	for k, n := range p.Nodes {
+		say("  %s instance create on-%s 1 256 -d 1@%s -n lan@10.0.0.1%d -p %s", first.Name, n.Name, imageURL, k+1, n.Name)
 	}
-	say("  %s instance wait on-%s --for login", first.Name, last.Name)
-	say("  %s interface list lan", first.Name)
-	say("  %s instance console on-%s       # Enter logs in, then ping another's address or %s; Ctrl-] leaves\n", last.Name, last.Name, beyond)
+	say("  %s instance wait on-%s --for login", last.Name, last.Name)
+	say("  %s instance console on-%s       # Enter logs in; ping 10.0.0.11, ping %s; Ctrl-] leaves\n", last.Name, last.Name, beyond)
 	say("The nodes. Each is also the name of a network namespace:\n")
 	for _, n := range p.Nodes {
 		say("  %-8s %-14s http://127.0.0.1:%d    %s", n.Name, n.Address, n.Port, n.Dir)
@@ -68,11 +67,14 @@ func (p *plan) usage() string {
 	say("\n  ip netns exec %s bash              # be on one", last.Name)
 	say("  tail -f %s", last.path("sfd.log"))
 	if p.Hypervisor == "libvirt" {
-		say("  nsenter -t $(pgrep -fn 'libvirtd -p' --ns $(cat %s) --nslist net) -m -n virsh list --all", last.path("sfd.pid"))
+		say("  virsh -c 'qemu+unix:///system?socket=%s' list    # from Debian's libvirt-clients", last.path("libvirt/run/libvirt-sock"))
 	}
 	say("\nDo harm, and mend it:\n")
 	say("  ip -n %s link set %s down       # nobody hears it; then: up", p.world(), last.Name)
 	say("  kill -9 $(cat %s)      # its sfd crashes", last.path("sfd.pid"))
+	if p.Hypervisor == "libvirt" {
+		say("  kill -9 $(cat %s)      # its libvirtd crashes", last.path("libvirt/run/libvirtd.pid"))
+	}
 	say("  ip netns pids %s | xargs kill -9   # its power is cut", last.Name)
 	say("  %s start %s     # what of it does not run is started", p.command(), last.Name)
 	say("\nThe end: %s", strings.Trim(p.ending(), "`"))

@@ -64,6 +64,7 @@ func Start(ctx context.Context, c Config) (*Host, error) {
 	}
 	h := &Host{Dir: c.Dir, Socket: filepath.Join(c.Dir, "run/libvirt-sock")}
 	h.holder = exec.Command("/proc/self/exe")
+	h.holder.Args = []string{"libvirtd-holder"}
 	h.holder.Env = append(os.Environ(), holderEnv+"="+strings.Join(append([]string{c.Dir}, programs...), ":"))
 	h.holder.Stderr = os.Stderr
 	if c.Stderr != nil {
