@@ -52,21 +52,21 @@ func down(ctx context.Context, dir string) error {
 // downWithoutPlan removes the directory of a start that was cut off before it had
 // made anything else, and no other directory.
 func downWithoutPlan(dir string) error {
-	inside, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		fmt.Printf("There is no cluster in %s: nothing to remove.\n", dir)
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	for _, e := range inside {
-		if e.Name() != lockName && e.Name() != planName+".new" {
-			return fmt.Errorf("%s is not the directory of a cluster: it is left alone", dir)
-		}
+	if !unplanned(dir) {
+		return fmt.Errorf("%s is not the directory of a cluster: it is left alone", dir)
 	}
 	fmt.Printf("In %s a start was cut off before it had made anything.\n", dir)
 	return os.RemoveAll(dir)
+}
+
+// unplanned reports whether a directory holds no more than such a start has left.
+func unplanned(dir string) bool {
+	inside, err := os.ReadDir(dir)
+	return err == nil && !slices.ContainsFunc(inside, func(e os.DirEntry) bool { return e.Name() != lockName && e.Name() != planName+".new" })
 }
 
 // report says what was removed, and fails where something is left. New devices and
@@ -142,14 +142,17 @@ func (p *plan) unname() error {
 		errs = append(errs, unmount(path), gone(os.Remove(path)))
 	}
 	if names, err := os.ReadDir(namesDir); p.NamesDir && err == nil && len(names) == 0 {
-		errs = append(errs, unmount(namesDir), gone(os.Remove(namesDir)))
+		if unix.Unmount(namesDir, unix.UMOUNT_NOFOLLOW) != unix.EBUSY { // somebody was quicker: it is theirs now
+			errs = append(errs, gone(os.Remove(namesDir)))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// gone takes what does not exist for removed.
+// gone takes what does not exist for removed, and a directory that others use by
+// now for theirs.
 func gone(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) {
 		return nil
 	}
 	return err

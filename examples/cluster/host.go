@@ -70,15 +70,14 @@ func (p *plan) ours() (func(proc string) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	delete(namespaces, host)
+	delete(namespaces, host) // where a name was made, but not yet mounted
+	files := []string{p.path(lockName)}
+	for _, n := range p.Nodes {
+		files = append(files, n.path("data/"), n.path("etcd/"), n.path("libvirt/"))
+	}
 	return func(proc string) bool {
 		id, err := inode(proc + "/ns/net")
-		if err == nil && namespaces[id] || census.Opens(proc, p.path(lockName)) {
-			return true
-		}
-		return slices.ContainsFunc(p.Nodes, func(n node) bool {
-			return census.Opens(proc, n.path("data/")) || census.Opens(proc, n.path("etcd/")) || census.Opens(proc, n.path("libvirt/"))
-		})
+		return err == nil && namespaces[id] || census.Opens(proc, files...)
 	}, nil
 }
 

@@ -44,7 +44,7 @@ func up(ctx context.Context, o options) error {
 	defer lock.Close()
 	start := time.Now()
 	if err := p.bring(ctx, lock); err != nil {
-		fmt.Println("This went wrong, and is taken down again:", err)
+		fmt.Println("Something went wrong; what was made is taken down again.")
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return errors.Join(fmt.Errorf("no cluster: %w", err), down(ending, p.Dir))
@@ -62,10 +62,13 @@ func vacant(dir string) error {
 	}
 	p, err := loadPlan(dir)
 	switch {
-	case err != nil:
+	case err != nil && !unplanned(dir):
 		return fmt.Errorf("%s is there already, and is no cluster: choose another -dir", dir)
+	case err != nil:
+		p = &plan{Dir: dir}
 	case locked(dir):
-		return fmt.Errorf("a cluster is up already: %d nodes on %s, in %s; %s says how to use it, and %s ends it", len(p.Nodes), p.Hypervisor, dir, p.path(usageName), p.ending())
+		return fmt.Errorf("a cluster is up already, or about to be: %d nodes on %s, in %s; %s says how to use it, and %s ends it",
+			len(p.Nodes), p.Hypervisor, dir, p.path(usageName), p.ending())
 	}
 	return fmt.Errorf("what is left of a cluster is in %s: %s removes it", dir, p.ending())
 }

@@ -75,7 +75,7 @@ func (p *plan) usage() string {
 	if p.Hypervisor == "libvirt" {
 		say("  kill -9 $(cat %s)      # its libvirtd crashes", last.path("libvirt/run/libvirtd.pid"))
 	}
-	say("  ip netns pids %s | xargs kill -9   # its power is cut", last.Name)
+	say("  ip netns pids %s | xargs kill -9   # its power is cut; its instances count as crashed", last.Name)
 	say("  %s start %s     # what of it does not run is started", p.command(), last.Name)
 	say("\nThe end: %s", strings.Trim(p.ending(), "`"))
 	return b.String()

@@ -80,15 +80,15 @@ func (c Census) AddProcesses(ours func(proc string) bool) error {
 	return err
 }
 
-// Opens reports whether a process has a file open whose path begins like that.
-func Opens(proc, prefix string) bool {
+// Opens reports whether a process has a file open whose path begins like one of those.
+func Opens(proc string, prefixes ...string) bool {
 	links, err := filepath.Glob(proc + "/fd/*")
 	if err != nil {
 		return false
 	}
 	return slices.ContainsFunc(links, func(link string) bool {
 		target, err := os.Readlink(link)
-		return err == nil && strings.HasPrefix(target, prefix)
+		return err == nil && slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(target, p) })
 	})
 }
 
