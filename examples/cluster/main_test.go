@@ -340,14 +340,23 @@ func TestFailedStart(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for { // until it is about to start machines: t's time-out bounds this
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	for { // until it starts machines
 		if _, err := os.Stat(filepath.Join(l.dir, l.node(1), "etcd.pid")); err == nil {
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
+		select {
+		case <-ended:
+			t.Fatal("a start that was to be killed has ended by itself")
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	cmd.Process.Kill()
-	cmd.Wait()
+	<-ended
 	if out := l.must("down"); !strings.Contains(out, "etcd[") {
 		t.Errorf("down says %s", out)
 	}

@@ -21,8 +21,11 @@ import (
 // superviseVerb makes this program the process that looks after a cluster.
 const superviseVerb = "supervise"
 
-// lockFD is the cluster's lock, which that process inherits.
-const lockFD = 3
+// That process inherits the cluster's lock, and a listener for each node.
+const (
+	lockFD = 3 + iota
+	firstDoorFD
+)
 
 // supervise is the parent of all that runs in a cluster, until it is told to end,
 // and everything with it: it serves the image, relays the nodes' APIs to the
@@ -41,11 +44,14 @@ func supervise(ctx context.Context, dir string) error {
 		return err
 	}
 	machines := map[string]*machine{}
-	for _, n := range p.Nodes {
+	for k, n := range p.Nodes {
 		machines[n.Name] = &machine{node: n, plan: p, reaper: r}
-		if err := relay(n); err != nil {
-			return err
+		door := os.NewFile(uintptr(firstDoorFD+k), n.Name)
+		listener, err := net.FileListener(door)
+		if err := errors.Join(err, door.Close()); err != nil {
+			return fmt.Errorf("relay the API of %s: %w", n.Name, err)
 		}
+		go relay(listener, n)
 	}
 	control, err := net.Listen("unix", p.path(controlName))
 	if err != nil {
@@ -82,24 +88,16 @@ func listenIn(namespace, address string) (listener net.Listener, err error) {
 }
 
 // relay makes a node's API reachable from the host's loopback.
-func relay(n node) error {
-	address := "127.0.0.1:" + strconv.Itoa(n.Port)
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("relay the API of %s: %w", n.Name, err)
-	}
-	go func() {
-		for {
-			from, err := listener.Accept()
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "relay:", n.Name, err)
-				time.Sleep(100 * time.Millisecond) // out of descriptors, say
-				continue
-			}
-			go connect(from, n.Name, address)
+func relay(listener net.Listener, n node) {
+	for {
+		from, err := listener.Accept()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "relay:", n.Name, err)
+			time.Sleep(100 * time.Millisecond) // out of descriptors, say
+			continue
 		}
-	}()
-	return nil
+		go connect(from, n.Name, "127.0.0.1:"+strconv.Itoa(n.Port))
+	}
 }
 
 // connect carries one connection into a namespace. Each side's end of what it says

@@ -27,7 +27,9 @@ func up(ctx context.Context, o options) error {
 	if err := vacant(o.dir); err != nil {
 		return err
 	}
-	p, err := newPlan(o, freePort)
+	var doors doors
+	defer doors.close()
+	p, err := newPlan(o, doors.open)
 	if err != nil {
 		return err
 	}
@@ -43,7 +45,7 @@ func up(ctx context.Context, o options) error {
 	}
 	defer lock.Close()
 	start := time.Now()
-	if err := p.bring(ctx, lock); err != nil {
+	if err := p.bring(ctx, append([]*os.File{lock}, doors...)); err != nil {
 		fmt.Println("Something went wrong; what was made is taken down again.")
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
@@ -104,8 +106,9 @@ func (p *plan) claim() (lock *os.File, err error) {
 	return lock, nil
 }
 
-// bring makes everything and starts everything.
-func (p *plan) bring(ctx context.Context, lock *os.File) error {
+// bring makes everything and starts everything. The files are for the process that
+// stays.
+func (p *plan) bring(ctx context.Context, files []*os.File) error {
 	for _, n := range p.Nodes {
 		if err := os.Mkdir(n.Dir, 0o711); err != nil {
 			return err
@@ -119,7 +122,7 @@ func (p *plan) bring(ctx context.Context, lock *os.File) error {
 		return err
 	}
 	fmt.Printf("A small guest's image is at %s.\n", imageURL)
-	if err := p.superviseFrom(ctx, lock); err != nil {
+	if err := p.superviseWith(ctx, files); err != nil {
 		return err
 	}
 	if err := p.startAll(ctx); err != nil {
@@ -128,8 +131,8 @@ func (p *plan) bring(ctx context.Context, lock *os.File) error {
 	return p.writeUsage()
 }
 
-// superviseFrom starts the process that stays, and waits until it listens.
-func (p *plan) superviseFrom(ctx context.Context, lock *os.File) error {
+// superviseWith starts the process that stays, and waits until it listens.
+func (p *plan) superviseWith(ctx context.Context, files []*os.File) error {
 	log, err := os.Create(p.path("supervisor.log"))
 	if err != nil {
 		return err
@@ -137,7 +140,7 @@ func (p *plan) superviseFrom(ctx context.Context, lock *os.File) error {
 	defer log.Close()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"sf-cluster", "-dir", p.Dir, superviseVerb}
-	cmd.ExtraFiles = []*os.File{lock} // lockFD
+	cmd.ExtraFiles = files // from lockFD on
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Dir = "/"
@@ -195,8 +198,12 @@ func (p *plan) programs() error {
 	return errors.Join(errs...)
 }
 
-// freePort is a port of the host's loopback: the preferred one, or any that nobody has.
-func freePort(preferred int) (int, error) {
+// doors are listeners on the host's loopback. They are open from the moment that
+// their ports are chosen, so that no other cluster chooses the same.
+type doors []*os.File
+
+// open opens one at the preferred port, or any that nobody has.
+func (d *doors) open(preferred int) (port int, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(preferred))
 	if err != nil {
 		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
@@ -204,5 +211,16 @@ func freePort(preferred int) (int, error) {
 		}
 	}
 	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		return 0, err
+	}
+	*d = append(*d, file)
 	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (d *doors) close() {
+	for _, file := range *d {
+		file.Close()
+	}
 }
