@@ -58,35 +58,38 @@ func (p *plan) names() (paths []string) {
 // ours tells the cluster's processes: whatever is in its namespaces, shells too,
 // whatever has its records or disks open, and who looks after it.
 func (p *plan) ours() (func(proc string) bool, error) {
-	namespaces := map[uint64]bool{}
+	namespaces := map[identity]bool{}
 	for _, path := range p.names() {
-		if id, err := inode(path); err == nil {
+		if id, err := identify(path); err == nil {
 			namespaces[id] = true
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	host, err := inode("/proc/self/ns/net")
+	host, err := identify("/proc/self/ns/net")
 	if err != nil {
 		return nil, err
 	}
-	delete(namespaces, host) // where a name was made, but not yet mounted
+	delete(namespaces, host) // whoever may have given it such a name
 	files := []string{p.path(lockName)}
 	for _, n := range p.Nodes {
 		files = append(files, n.path("data/"), n.path("etcd/"), n.path("libvirt/"))
 	}
 	return func(proc string) bool {
-		id, err := inode(proc + "/ns/net")
+		id, err := identify(proc + "/ns/net")
 		return err == nil && namespaces[id] || census.Opens(proc, files...)
 	}, nil
 }
 
-func inode(path string) (uint64, error) {
+// identity tells files apart, and namespaces.
+type identity struct{ device, inode uint64 }
+
+func identify(path string) (identity, error) {
 	var st syscall.Stat_t
 	if err := syscall.Stat(path, &st); err != nil {
-		return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
+		return identity{}, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return st.Ino, nil
+	return identity{uint64(st.Dev), st.Ino}, nil
 }
 
 // patience is how long processes may take to end.

@@ -40,6 +40,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
+	flags.SetOutput(os.Stdout)
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), "Usage: cluster [options] up | down | start NODE\n\n")
 		flags.PrintDefaults()
