@@ -5,14 +5,18 @@ SHELL       := /bin/bash
 export CGO_ENABLED ?= 0
 
 PKGS        ?= ./...
+NODES       ?= 3
+HYPERVISOR  ?= qemu
 TIME        ?= 10m
+AS_ROOT     := $(if $(filter 0,$(shell id -u)),,sudo)
 PORTABLE    := $(addsuffix /...,$(wildcard ./sf ./store)) $(wildcard ./cmd/sf-client)
 STATICCHECK := build/staticcheck
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
-	@echo "  variables:   PKGS=./dhcpd for test, check, cover; TIME=1h for soak; KEEP=1 and IMAGE=cirros for demo"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
+	@echo "  variables:   PKGS=./dhcpd for test, check, cover; TIME=1h for soak; KEEP=1 and IMAGE=cirros for demo;"
+	@echo "               NODES=3, HYPERVISOR=qemu or libvirt and SFD=\"more options\" for cluster"
 
 .PHONY: deps
 deps: ## install the Debian packages that tests need, where missing
@@ -54,6 +58,22 @@ check-build:
 demo: build ## boot a guest through sfd and sf-client, show it, remove it
 	@.ci/deps demo
 	go run ./examples/demo $(if $(KEEP),-keep) $(if $(IMAGE),-image $(IMAGE))
+
+# A binary of its own rather than go run: a process of it stays.
+CLUSTER := build/cluster
+.PHONY: $(CLUSTER)
+$(CLUSTER):
+	@mkdir -p build
+	go build -trimpath -o $@ ./examples/cluster
+
+.PHONY: cluster
+cluster: build $(CLUSTER) ## a cloud of NODES (3) machines on this one, to try things with
+	@.ci/deps cluster $(HYPERVISOR)
+	@$(AS_ROOT) $(CLUSTER) -nodes $(NODES) -hypervisor $(HYPERVISOR) -sfd "$(SFD)" up
+
+.PHONY: cluster-down
+cluster-down: $(CLUSTER) ## end it, whatever is left of it, and show that nothing is
+	@$(AS_ROOT) $(CLUSTER) down
 
 .PHONY: bench
 bench: deps build ## benchmarks, and the table of ratios

@@ -18,13 +18,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/shakenfist/cloud/examples/internal/launch"
 )
 
 // daemon is an sfd with everything of its own below one directory.
 type daemon struct {
 	bin, dir string
 	pid      int
-	exited   chan error // nil for a daemon that an earlier demonstration started
+	exited   chan struct{} // nil for a daemon that an earlier demonstration started
+	status   error         // how it exited
 }
 
 func (s *daemon) clientFile() string { return filepath.Join(s.dir, ".shakenfist") }
@@ -56,13 +59,12 @@ func (s *daemon) options() ([]string, error) {
 // startDaemon starts sfd and waits until it says that it is ready, as a service
 // manager does.
 func startDaemon(ctx context.Context, bin, dir string) (*daemon, error) {
-	s := &daemon{bin: bin, dir: dir, exited: make(chan error, 1)}
+	s := &daemon{bin: bin, dir: dir, exited: make(chan struct{})}
 	options, err := s.options()
 	if err != nil {
 		return s, err
 	}
-	os.Remove(filepath.Join(dir, "notify")) // of an earlier start
-	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	ready, err := launch.Listen(filepath.Join(dir, "notify"))
 	if err != nil {
 		return s, err
 	}
@@ -74,45 +76,24 @@ func startDaemon(ctx context.Context, bin, dir string) (*daemon, error) {
 	defer log.Close()
 	fmt.Printf("$ sfd %s\n", strings.Join(options, " "))
 	cmd := exec.Command(filepath.Join(bin, "sfd"), options...)
-	cmd.Env = append(clean(os.Environ()), "NOTIFY_SOCKET="+ready.LocalAddr().String())
+	cmd.Env = append(launch.Clean(os.Environ()), ready.Env())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is for us to pass on
 	if err := cmd.Start(); err != nil {
 		return s, err
 	}
 	s.pid = cmd.Process.Pid
-	go func() { s.exited <- cmd.Wait() }()
-	return s, s.await(ctx, ready)
-}
-
-// await waits for READY=1, or for the end of sfd, whichever comes first.
-func (s *daemon) await(ctx context.Context, ready *net.UnixConn) error {
-	said := make(chan error, 1)
 	go func() {
-		buf := make([]byte, 512)
-		n, err := ready.Read(buf)
-		if err == nil && string(buf[:n]) != "READY=1" {
-			err = fmt.Errorf("sfd says %q", buf[:n])
-		}
-		said <- err
+		s.status = cmd.Wait()
+		close(s.exited)
 	}()
-	select {
-	case err := <-said:
-		return err
-	case err := <-s.exited:
-		s.exited <- err
-		return fmt.Errorf("sfd ended instead of becoming ready: %w", err)
-	case <-time.After(time.Minute):
-		return errors.New("sfd is not ready after a minute")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s, ready.Await(ctx, s.exited)
 }
 
 // client runs sf-client as somebody whose home holds the client file.
 func (s *daemon) client(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "sf-client"), args...)
-	cmd.Env = append(clean(os.Environ()), "HOME="+s.dir)
+	cmd.Env = append(launch.Clean(os.Environ()), "HOME="+s.dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr // progress is on standard error
 	err := cmd.Run()
@@ -134,8 +115,8 @@ func (s *daemon) stop(ctx context.Context) error {
 		return gone(ctx, s.pid)
 	}
 	select {
-	case err := <-s.exited:
-		return err
+	case <-s.exited:
+		return s.status
 	case <-ctx.Done():
 		return fmt.Errorf("sfd does not stop: %w", ctx.Err())
 	}
@@ -161,7 +142,7 @@ func (s *daemon) cleanup(ctx context.Context) error {
 	}
 	fmt.Println("$ sfd --cleanup")
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "sfd"), append(options, "--cleanup", "--log-level", "error")...)
-	cmd.Env = clean(os.Environ())
+	cmd.Env = launch.Clean(os.Environ())
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()
 }
@@ -183,17 +164,6 @@ func (s *daemon) showLog() {
 	lines := strings.SplitAfter(string(data), "\n")
 	say("The end of sfd's log.")
 	fmt.Print(strings.Join(lines[max(0, len(lines)-20):], ""))
-}
-
-// clean is an environment in which nothing configures Shaken Fist.
-func clean(environ []string) []string {
-	var kept []string
-	for _, e := range environ {
-		if !strings.HasPrefix(e, "SHAKENFIST_") && !strings.HasPrefix(e, "HOME=") && !strings.HasPrefix(e, "NOTIFY_SOCKET=") {
-			kept = append(kept, e)
-		}
-	}
-	return kept
 }
 
 // freePort is the API's own port where nobody has it, else any.

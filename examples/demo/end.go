@@ -10,9 +10,22 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/shakenfist/cloud/examples/internal/census"
 )
 
-const forwarding = "/proc/sys/net/ipv4/ip_forward"
+// takeCensus counts the host and, where there is one yet, the demonstration in dir.
+func takeCensus(dir string) (census.Census, error) {
+	c, err := census.Host()
+	if err != nil || dir == "" {
+		return c, err
+	}
+	ours := func(proc string) bool {
+		args, err := os.ReadFile(proc + "/cmdline")
+		return err == nil && strings.Contains(string(args), dir) || census.Opens(proc, dir+"/data/")
+	}
+	return c, errors.Join(c.AddProcesses(ours), c.AddMounts(dir), c.AddFiles(dir))
+}
 
 // end deletes everything, through sf-client as long as there is a daemon, and
 // shows that nothing is left.
@@ -41,8 +54,8 @@ func (d *demo) end(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	left := compare(d.before, during, after)
-	if len(left) > 0 {
+	census.Show(d.before, during, after)
+	if left := census.Left(d.before, after, census.Kinds...); len(left) > 0 {
 		return fmt.Errorf("left behind: %s", strings.Join(left, ", "))
 	}
 	fmt.Println("Nothing.")
@@ -52,19 +65,19 @@ func (d *demo) end(ctx context.Context) error {
 // forwardAsBefore puts back the one setting that sfd changes and leaves, since it
 // cannot know who else relies on it by then. We do.
 func (d *demo) forwardAsBefore() error {
-	was, err := os.ReadFile(forwarding)
-	if err != nil || len(d.before["ip_forward"]) == 0 || strings.TrimSpace(string(was)) == d.before["ip_forward"][0] {
+	was, err := os.ReadFile(census.ForwardingFile)
+	if err != nil || len(d.before[census.Forwarding]) == 0 || strings.TrimSpace(string(was)) == d.before[census.Forwarding][0] {
 		return err
 	}
-	fmt.Printf("(net.ipv4.ip_forward was %s before and is %s again.)\n", d.before["ip_forward"][0], d.before["ip_forward"][0])
-	return os.WriteFile(forwarding, []byte(d.before["ip_forward"][0]), 0)
+	fmt.Printf("(net.ipv4.ip_forward was %s before and is %s again.)\n", d.before[census.Forwarding][0], d.before[census.Forwarding][0])
+	return os.WriteFile(census.ForwardingFile, []byte(d.before[census.Forwarding][0]), 0)
 }
 
 // endOld ends a demonstration that was kept.
-func (d *demo) endOld(ctx context.Context, dir string) error {
-	d.dir, d.before = dir, census{}
-	if err := d.before.load(dir); err != nil {
-		return err
+func (d *demo) endOld(ctx context.Context, dir string) (err error) {
+	d.dir = dir
+	if d.before, err = census.Load(dir); err != nil {
+		return fmt.Errorf("%s is no demonstration that was kept: %w", dir, err)
 	}
 	d.sfd = &daemon{bin: d.bin, dir: dir}
 	pid, err := os.ReadFile(filepath.Join(dir, "data", "lock"))

@@ -18,6 +18,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/shakenfist/cloud/examples/internal/census"
 )
 
 func main() {
@@ -44,8 +46,8 @@ type demo struct {
 	bin, image string
 	keep       bool
 
-	dir    string // everything that it makes is in here
-	before census // the host before it began
+	dir    string        // everything that it makes is in here
+	before census.Census // the host before it began
 	sfd    *daemon
 }
 

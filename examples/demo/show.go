@@ -25,7 +25,7 @@ func (d *demo) begin() (err error) {
 	if d.dir, err = os.MkdirTemp("", "sf-demo-"); err != nil {
 		return err
 	}
-	if err := d.before.save(d.dir); err != nil {
+	if err := d.before.Save(d.dir); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(d.dir, "hello.sh"), []byte(userData), 0o644)

@@ -1,4 +1,4 @@
-package libvirttest
+package libvirtd
 
 import (
 	"bufio"
@@ -15,10 +15,10 @@ import (
 )
 
 // holderEnv tells a process that it is a Host's holder.
-const holderEnv = "SF_LIBVIRTTEST_HOLDER"
+const holderEnv = "SF_LIBVIRTD_HOLDER"
 
-// Main is to be called first in TestMain of a package that uses Start: the
-// process that holds a host is the test's own program, and does not return.
+// Main is to be called first in the main of a program that uses Start: the process
+// that holds a host is this program again, and does not return.
 func Main() {
 	if parts := strings.Split(os.Getenv(holderEnv), ":"); len(parts) == 3 {
 		os.Unsetenv(holderEnv)
@@ -41,9 +41,9 @@ func (h *holder) serve() {
 	// QEMUs are orphans by design. Where PID 1 is slow to reap them, libvirt waits
 	// for processes that are dead already: here they come to us.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		fmt.Fprintln(os.Stderr, "libvirttest: subreaper:", err)
+		fmt.Fprintln(os.Stderr, "libvirtd: subreaper:", err)
 	}
-	// An interrupt of the test reaches us too; the end of our input follows it.
+	// An interrupt of the program reaches us too; the end of our input follows it.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM)
 	h.gone = make(chan int, 1<<10)
 	died := make(chan os.Signal, 1)
@@ -119,9 +119,7 @@ func (h *holder) mounts() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
 	}
-	for from, to := range map[string]string{
-		"run": "/run/libvirt", "lib": "/var/lib/libvirt", "log": "/var/log/libvirt", "etc": "/etc/libvirt", "cache": "/var/cache/libvirt",
-	} {
+	for from, to := range directories {
 		from = filepath.Join(h.dir, from)
 		if err := errors.Join(os.MkdirAll(from, 0o755), os.MkdirAll(to, 0o755)); err != nil {
 			return err
@@ -175,6 +173,7 @@ func (h *holder) kvm() error {
 		return nil // there is none
 	}
 	node := filepath.Join(h.dir, "kvm")
+	os.Remove(node) // an earlier holder's
 	if err := unix.Mknod(node, unix.S_IFCHR, int(st.Rdev)); err != nil {
 		return fmt.Errorf("make %s: %w", node, err)
 	}
