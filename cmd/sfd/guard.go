@@ -62,16 +62,23 @@ func tell(ctx context.Context, socket, order string) error {
 	return err
 }
 
-// post is a guard at work: a dead-man's switch.
+// post is a guard at work: a dead-man's switch. It ends when it is told to, and
+// when it has fired: a guard that did its work has nothing left to guard.
 type post struct {
 	fire  func()
 	mu    sync.Mutex
 	timer *time.Timer
-	done  chan struct{}
+	kept  int // orders to keep
+	ended bool
+	done  chan struct{} // closed when ended
 }
 
-// serve follows orders until it is told to quit, or the listener is closed.
+// serve follows orders until its end, or until the listener is closed.
 func (p *post) serve(l net.Listener) error {
+	go func() {
+		<-p.done
+		l.Close()
+	}()
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -82,11 +89,11 @@ func (p *post) serve(l net.Listener) error {
 				return err
 			}
 		}
-		go p.hear(l, c)
+		go p.hear(c)
 	}
 }
 
-func (p *post) hear(l net.Listener, c net.Conn) {
+func (p *post) hear(c net.Conn) {
 	defer c.Close()
 	if c.SetDeadline(time.Now().Add(guardPatience)) != nil {
 		return
@@ -98,19 +105,14 @@ func (p *post) hear(l net.Listener, c net.Conn) {
 	verb, arg, _ := strings.Cut(strings.TrimSpace(line), " ")
 	switch ms, err := strconv.ParseInt(arg, 10, 64); {
 	case verb == "keep" && err == nil:
-		p.keep(time.Duration(ms) * time.Millisecond)
+		if !p.keep(time.Duration(ms) * time.Millisecond) {
+			fmt.Fprintln(c, "this guard has ended") // another is to be started
+			return
+		}
 	case verb == "quit":
 		p.mu.Lock()
-		if p.timer != nil {
-			p.timer.Stop()
-		}
-		select {
-		case <-p.done:
-		default:
-			close(p.done)
-		}
-		p.mu.Unlock()
-		defer l.Close()
+		defer p.mu.Unlock()
+		defer p.end()
 	default:
 		fmt.Fprintf(c, "what is %q?\n", strings.TrimSpace(line))
 		return
@@ -118,12 +120,42 @@ func (p *post) hear(l net.Listener, c net.Conn) {
 	fmt.Fprintln(c, "ok")
 }
 
-func (p *post) keep(d time.Duration) {
+func (p *post) keep(d time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended {
+		return false
+	}
+	p.kept++
 	if p.timer == nil {
-		p.timer = time.AfterFunc(d, p.fire)
+		p.timer = time.AfterFunc(d, p.strike)
+	} else {
+		p.timer.Reset(d)
+	}
+	return true
+}
+
+// strike fires, and ends unless machines were let run again meanwhile.
+func (p *post) strike() {
+	p.mu.Lock()
+	kept := p.kept
+	p.mu.Unlock()
+	p.fire()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.kept == kept {
+		p.end()
+	}
+}
+
+// end has no order followed any more; p.mu is held.
+func (p *post) end() {
+	if p.ended {
 		return
 	}
-	p.timer.Reset(d)
+	p.ended = true
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	close(p.done)
 }

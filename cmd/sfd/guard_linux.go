@@ -61,6 +61,7 @@ func stand(ctx context.Context, c *config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // the name may be another guard's by then
 	if err := os.Chmod(c.path(guardSocket), 0o600); err != nil {
 		return err
 	}
@@ -75,6 +76,9 @@ func strike(ctx context.Context, c *config, log *slog.Logger) {
 		left, err := destroyAll(ctx, c, log)
 		if err == nil && left == 0 {
 			return
+		}
+		if _, gone := os.Stat(c.dataDir); errors.Is(gone, os.ErrNotExist) {
+			return // with all that told which machines were this node's
 		}
 		log.Error("machines that must not run any more are left", "machines", left, "error", err)
 		time.Sleep(time.Second)

@@ -328,6 +328,7 @@ func (l *lab) close() {
 		}
 	}
 	l.log.Close()
+	tell(context.Background(), filepath.Join(l.dir, "data", guardSocket), "quit") // where there is one
 	for _, pid := range l.machines() {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// posted is a guard at work in this process.
+func posted(t *testing.T, socket string, fire func()) (ended chan error) {
+	t.Helper()
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	p := &post{fire: fire, done: make(chan struct{})}
+	ended = make(chan error, 1)
+	go func() { ended <- p.serve(l) }()
+	return ended
+}
+
+// A guard that is not told in time strikes and ends; whoever comes too late is not
+// told that machines may run, and its successor takes over the name.
+func TestGuardEnds(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "guard")
+	struck := make(chan struct{})
+	first := posted(t, socket, func() { close(struck) })
+	if err := tell(t.Context(), socket, "keep 20"); err != nil {
+		t.Fatal(err)
+	}
+	<-struck
+	if err := <-first; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if err := tell(t.Context(), socket, "keep 1000"); err == nil {
+		t.Error("a guard that has ended says that machines may run")
+	}
+	second := posted(t, socket, func() { t.Error("it struck though it was told to quit") })
+	for _, order := range []string{"keep 60000", "quit"} {
+		if err := tell(t.Context(), socket, order); err != nil {
+			t.Errorf("%s: %v", order, err)
+		}
+	}
+	if err := <-second; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// Machines that are let run again while a guard strikes are guarded on.
+func TestGuardIsToldAtLast(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "guard")
+	strikes, told := make(chan struct{}), make(chan struct{})
+	ended := posted(t, socket, func() {
+		strikes <- struct{}{}
+		<-told
+	})
+	if err := tell(t.Context(), socket, "keep 1"); err != nil {
+		t.Fatal(err)
+	}
+	<-strikes
+	if err := tell(t.Context(), socket, "keep 50"); err != nil {
+		t.Fatal(err)
+	}
+	close(told)
+	select {
+	case <-strikes: // the second time
+	case err := <-ended:
+		t.Fatalf("it ended with %v though it was to guard on", err)
+	case <-time.After(time.Minute):
+		t.Fatal("it never strikes again")
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
