@@ -196,7 +196,7 @@ func TestAway(t *testing.T) {
 	for {
 		e, err := events.Next(l.ctx)
 		l.must(err)
-		if e.ID == s.ID && e.State == driver.Defined { // Stop had been asked for
+		if e.ID == s.ID && e.State == driver.Crashed { // the Stop was refused
 			break
 		}
 	}
