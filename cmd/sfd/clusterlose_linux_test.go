@@ -24,8 +24,12 @@ func (c *cluster) loseStore(ctx context.Context) {
 	}
 	for end := time.Now().Add(2 * clusterTTL); time.Now().Before(end); time.Sleep(time.Second) {
 		for _, n := range c.nodes {
-			if n.ping(ctx, beyond) != nil && n.ping(ctx, beyond) != nil { // one may be lost
-				c.Errorf("%s: the world is not reached while etcd is away", n.name)
+			err := n.ping(ctx, beyond)
+			if err != nil { // one may be lost
+				err = n.ping(ctx, beyond)
+			}
+			if err != nil {
+				c.Errorf("%s: the world is not reached while etcd is away: %v", n.name, err)
 			}
 		}
 	}

@@ -144,7 +144,6 @@ type reader struct {
 	namespaces map[string]bool              // planned
 	networks   map[string]*Network          // planned
 	cards      map[string][]card            // of instances
-	stray      []card
 
 	blocks map[string]map[netip.Addr]string // addresses by network, and the interface that has each
 	macs   map[string]string                // by interface
