@@ -78,38 +78,58 @@ func Choose(nodes []Node, req Request, intn func(int) int) (ranked []string, ref
 // Best is the node that Choose ranks first, -1 where none can take the request. It
 // looks at every node once and allocates nothing.
 func Best(nodes []Node, req Request, intn func(int) int) int {
-	var best [among]int // the best few, in order
+	var best [among]seat // the best few, in order
 	found := 0
 	for k := range nodes {
 		n := &nodes[k]
 		if req.Forced != "" && n.Name != req.Forced || !fits(n, req.Need) {
 			continue
 		}
-		at := found
-		for at > 0 && less(n, &nodes[best[at-1]], req.Need) {
+		s, at := seat{node: n, at: k, fill: -1}, found
+		for at > 0 && s.before(&best[at-1], req.Need) {
 			at--
 		}
 		if at == among {
 			continue
 		}
+		if s.fill < 0 {
+			s.fill = fill(n, req.Need)
+		}
 		found = min(found+1, among)
 		copy(best[at+1:found], best[at:])
-		best[at] = k
+		best[at] = s
 	}
 	equal := 0
-	for equal < found && prefer(&nodes[best[0]], &nodes[best[equal]]) == 0 {
+	for equal < found && prefer(best[0].node, best[equal].node) == 0 {
 		equal++
 	}
 	switch equal {
 	case 0:
 		return -1
 	case 1:
-		return best[0]
+		return best[0].at
 	}
-	return best[intn(equal)]
+	return best[intn(equal)].at
 }
 
-func less(a, b *Node, need spec.Capacity) bool { return compare(a, b, need) < 0 }
+// seat is a place among the best. How full a node would be is divided out once, and only where
+// it matters.
+type seat struct {
+	node *Node
+	at   int
+	fill float64
+}
+
+// before is compare for seats.
+func (s *seat) before(o *seat, need spec.Capacity) bool {
+	if c := prefer(s.node, o.node); c != 0 {
+		return c < 0
+	}
+	if s.fill < 0 {
+		s.fill = fill(s.node, need)
+	}
+	return s.fill < o.fill || s.fill == o.fill && s.node.Name < o.node.Name
+}
 
 // compare orders nodes that can take a request, the preferred first.
 func compare(a, b *Node, need spec.Capacity) int {
@@ -127,14 +147,19 @@ func fits(n *Node, need spec.Capacity) bool {
 
 // prefer compares two nodes by all but how full they are.
 func prefer(a, b *Node) int {
-	truth := func(b bool) int {
-		if b {
-			return 1
-		}
-		return 0
+	switch {
+	case a.Affinity != b.Affinity:
+		return cmp.Compare(b.Affinity, a.Affinity)
+	case a.Networks != b.Networks:
+		return cmp.Compare(b.Networks, a.Networks)
+	case a.Images != b.Images:
+		return cmp.Compare(b.Images, a.Images)
+	case a.Router != b.Router && a.Router:
+		return 1
+	case a.Router != b.Router:
+		return -1
 	}
-	return cmp.Or(cmp.Compare(b.Affinity, a.Affinity), cmp.Compare(b.Networks, a.Networks),
-		cmp.Compare(b.Images, a.Images), cmp.Compare(truth(a.Router), truth(b.Router)))
+	return 0
 }
 
 func refuse(n *Node, need spec.Capacity) string {

@@ -3,6 +3,7 @@ package place
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,11 +162,15 @@ func BenchmarkBest(b *testing.B) {
 					Used:   spec.Capacity{CPUs: rnd.IntN(600), MemoryMiB: rnd.IntN(1 << 20), DiskGB: rnd.IntN(1 << 14), Instances: rnd.IntN(1000)},
 				}
 			}
+			empty := slices.Clone(nodes)
 			need := spec.Capacity{CPUs: 2, MemoryMiB: 2048, DiskGB: 20, Instances: 1}
 			b.ReportAllocs()
 			for b.Loop() {
-				k := Best(nodes, Request{Need: need}, rnd.IntN)
-				nodes[k].Used = nodes[k].Used.Add(need)
+				if k := Best(nodes, Request{Need: need}, rnd.IntN); k >= 0 {
+					nodes[k].Used = nodes[k].Used.Add(need)
+				} else { // all are full
+					copy(nodes, empty)
+				}
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
 		})
