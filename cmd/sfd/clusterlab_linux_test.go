@@ -184,11 +184,15 @@ func (c *cluster) startNode(n *clusterNode) {
 
 // ping pings from the guest of a node, and returns nil when an answer came.
 func (n *clusterNode) ping(ctx context.Context, to string) error {
-	if n.guest == nil {
-		n.guest = cmp.Or(n.via, n).console(n.Context(), n.id)
-	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
+	if n.guest == nil {
+		var err error
+		if n.guest, err = cmp.Or(n.via, n).tryConsole(ctx, n.id); err != nil {
+			n.guest = nil
+			return err
+		}
+	}
 	out, status, err := n.guest.Run(ctx, "ping -c 1 -W 1 "+to)
 	if err != nil {
 		n.guest = nil

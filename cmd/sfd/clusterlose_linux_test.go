@@ -111,6 +111,12 @@ func (c *cluster) partition(ctx context.Context) {
 		}
 		return by.ping(ctx, beyond)
 	})
+	c.soon(ctx, was.name+": its guard has struck, over the head of the daemon", func() error {
+		if m := was.machines(); len(m) > 0 {
+			return fmt.Errorf("%v run", m)
+		}
+		return nil
+	})
 	c.nft(was, "delete table inet cut")
 	c.soon(ctx, was.name+" is back", func() error { return c.returned(ctx, by, was) })
 	c.reachable(ctx, was)

@@ -65,7 +65,7 @@ func tell(ctx context.Context, socket, order string) error {
 // post is a guard at work: a dead-man's switch. It ends when it is told to, and
 // when it has fired: a guard that did its work has nothing left to guard.
 type post struct {
-	fire  func()
+	fire  func(told func() bool) // until it has done its work, or told says that it is not to
 	mu    sync.Mutex
 	timer *time.Timer
 	kept  int // orders to keep
@@ -137,15 +137,19 @@ func (p *post) keep(d time.Duration) bool {
 
 // strike fires, and ends unless machines were let run again meanwhile.
 func (p *post) strike() {
-	p.mu.Lock()
-	kept := p.kept
-	p.mu.Unlock()
-	p.fire()
+	kept := p.orders()
+	p.fire(func() bool { return p.orders() != kept })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.kept == kept {
 		p.end()
 	}
+}
+
+func (p *post) orders() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.kept
 }
 
 // end has no order followed any more; p.mu is held.

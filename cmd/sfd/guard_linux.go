@@ -8,8 +8,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/shakenfist/cloud/driver/libvirt"
+	"github.com/shakenfist/cloud/driver/qemu"
 )
 
 // newGuard returns the daemon's guard. A guard of an earlier daemon's, perhaps of
@@ -66,14 +70,15 @@ func stand(ctx context.Context, c *config, log *slog.Logger) error {
 		return err
 	}
 	p := &post{done: make(chan struct{})}
-	p.fire = func() { strike(context.WithoutCancel(ctx), c, log) }
+	p.fire = func(told func() bool) { strike(context.WithoutCancel(ctx), c, told, log) }
 	return p.serve(l)
 }
 
-// strike destroys all machines, again until none is left: others count on it.
-func strike(ctx context.Context, c *config, log *slog.Logger) {
-	for {
-		left, err := destroyAll(ctx, c, log)
+// strike ends all machines, again until none is left: others count on it. It stops
+// when it is told that they may run.
+func strike(ctx context.Context, c *config, told func() bool, log *slog.Logger) {
+	for !told() {
+		left, err := endMachines(ctx, c, log)
 		if err == nil && left == 0 {
 			return
 		}
@@ -81,18 +86,23 @@ func strike(ctx context.Context, c *config, log *slog.Logger) {
 			return // with all that told which machines were this node's
 		}
 		log.Error("machines that must not run any more are left", "machines", left, "error", err)
-		time.Sleep(time.Second)
+		time.Sleep(struckAgain)
 	}
 }
 
-func destroyAll(ctx context.Context, c *config, log *slog.Logger) (left int, err error) {
+const struckAgain = 500 * time.Millisecond
+
+// endMachines destroys the machines of this node, and returns how many may be left. Where a daemon that
+// is stuck has its hands on them, their emulators are ended: it finds them crashed.
+func endMachines(ctx context.Context, c *config, log *slog.Logger) (left int, err error) {
 	known, err := readIdentity(c)
 	if err != nil {
 		return 0, err
 	}
 	h, err := openHypervisor(ctx, c, known.tag(), log)
 	if err != nil {
-		return 0, err
+		log.Warn("ending machines over the head of whoever controls them", "because", err)
+		return endEmulators(ctx, c, known)
 	}
 	defer h.Close()
 	machines, err := h.List(ctx)
@@ -108,4 +118,25 @@ func destroyAll(ctx context.Context, c *config, log *slog.Logger) (left int, err
 		}
 	}
 	return left, errors.Join(errs...)
+}
+
+// endEmulators ends machines without anybody's consent. Those that it found count as
+// left, so that it looks once more.
+func endEmulators(ctx context.Context, c *config, known identity) (found int, err error) {
+	if c.virt == "libvirt" {
+		return libvirt.End(ctx, c.libvirtSocket, known.tag())
+	}
+	dir, err := filepath.EvalSymlinks(c.path("machines"))
+	if err != nil {
+		return 0, err
+	}
+	all, err := qemu.Processes()
+	errs := []error{err}
+	for _, p := range all {
+		if p.Dir == dir {
+			found++
+			errs = append(errs, p.End())
+		}
+	}
+	return found, errors.Join(errs...)
 }

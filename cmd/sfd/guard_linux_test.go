@@ -10,7 +10,7 @@ import (
 )
 
 // posted is a guard at work in this process.
-func posted(t *testing.T, socket string, fire func()) (ended chan error) {
+func posted(t *testing.T, socket string, fire func(told func() bool)) (ended chan error) {
 	t.Helper()
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
@@ -31,7 +31,7 @@ func posted(t *testing.T, socket string, fire func()) (ended chan error) {
 func TestGuardEnds(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "guard")
 	struck := make(chan struct{})
-	first := posted(t, socket, func() { close(struck) })
+	first := posted(t, socket, func(func() bool) { close(struck) })
 	if err := tell(t.Context(), socket, "keep 20"); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestGuardEnds(t *testing.T) {
 	if err := tell(t.Context(), socket, "keep 1000"); err == nil {
 		t.Error("a guard that has ended says that machines may run")
 	}
-	second := posted(t, socket, func() { t.Error("it struck though it was told to quit") })
+	second := posted(t, socket, func(func() bool) { t.Error("it struck though it was told to quit") })
 	for _, order := range []string{"keep 60000", "quit"} {
 		if err := tell(t.Context(), socket, order); err != nil {
 			t.Errorf("%s: %v", order, err)
@@ -56,10 +56,12 @@ func TestGuardEnds(t *testing.T) {
 // Machines that are let run again while a guard strikes are guarded on.
 func TestGuardIsToldAtLast(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "guard")
-	strikes, told := make(chan struct{}), make(chan struct{})
-	ended := posted(t, socket, func() {
+	strikes, on := make(chan struct{}), make(chan struct{})
+	var again []bool
+	ended := posted(t, socket, func(told func() bool) {
 		strikes <- struct{}{}
-		<-told
+		<-on
+		again = append(again, told())
 	})
 	if err := tell(t.Context(), socket, "keep 1"); err != nil {
 		t.Fatal(err)
@@ -68,7 +70,7 @@ func TestGuardIsToldAtLast(t *testing.T) {
 	if err := tell(t.Context(), socket, "keep 50"); err != nil {
 		t.Fatal(err)
 	}
-	close(told)
+	close(on)
 	select {
 	case <-strikes: // the second time
 	case err := <-ended:
@@ -78,5 +80,8 @@ func TestGuardIsToldAtLast(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("it ended with %v", err)
+	}
+	if len(again) != 2 || !again[0] || again[1] {
+		t.Errorf("while it struck it was told: %v", again)
 	}
 }

@@ -373,16 +373,21 @@ func (l *lab) machines() map[string]int {
 // console opens the guest's console and logs in.
 func (l *lab) console(ctx context.Context, id string) *guest.Console {
 	l.Helper()
-	stream, err := l.client.Console(ctx, id)
+	c, err := l.tryConsole(ctx, id)
 	if err != nil {
 		l.Fatal(err)
 	}
+	return c
+}
+
+func (l *lab) tryConsole(ctx context.Context, id string) (*guest.Console, error) {
+	stream, err := l.client.Console(l.Context(), id) // which ends with the test
+	if err != nil {
+		return nil, err
+	}
 	l.Cleanup(func() { stream.Close() })
 	c := guest.NewConsole(stream)
-	if err := c.Attach(ctx); err != nil {
-		l.Fatal(err)
-	}
-	return c
+	return c, c.Attach(ctx)
 }
 
 // said is what a guest's console log holds, to be asked by Report.

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
@@ -46,4 +47,33 @@ func Domains(ctx context.Context, socket string) ([]Domain, error) {
 		all = append(all, d)
 	}
 	return all, nil
+}
+
+// End ends the machines of an owner that run, whoever controls them, and returns how
+// many it found running. Their definitions stay.
+func End(ctx context.Context, socket, owner string) (found int, err error) {
+	all, err := Domains(ctx, socket)
+	if err != nil {
+		return 0, err
+	}
+	c, err := connect(ctx, socket)
+	if err != nil {
+		return 0, fmt.Errorf("libvirt: %w", err)
+	}
+	defer c.cut()
+	var errs []error
+	for _, d := range all {
+		if d.Owner != owner {
+			continue
+		}
+		state, _, err := c.DomainGetState(dom(d.ID), 0)
+		if err == nil && (seen{state: state}).active() {
+			found++
+			err = c.DomainDestroyFlags(dom(d.ID), golibvirt.DomainDestroyDefault)
+		}
+		if code(err) != errNoDomain && code(err) != errInvalidOp {
+			errs = append(errs, err)
+		}
+	}
+	return found, errors.Join(errs...)
 }

@@ -131,7 +131,11 @@ func (n *SimNode) guard() {
 		v := n.Machine.Hypervisor()
 		machines, _ := v.List(context.Background())
 		for _, m := range machines {
-			_ = v.Destroy(context.Background(), m.ID)
+			if n.Dead() {
+				_ = v.Destroy(context.Background(), m.ID)
+			} else if m.State.On() { // the process may be in the middle of anything with it
+				_ = n.Machine.Crash(m.ID, "ended by the node's guard")
+			}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Console drives the guest's serial console: it waits for what the guest says,
@@ -151,16 +152,28 @@ func (c *Console) Login(ctx context.Context) error {
 	return c.Attach(ctx)
 }
 
-// Attach gets a shell for Run from a guest that is known to be up, whether a
-// login prompt or an earlier shell is there.
+// askAgain is how long Attach waits for an answer before it types once more: what is
+// typed while a guest boots may be lost.
+const askAgain = 3 * time.Second
+
+// Attach gets a shell for Run from a guest that is up or will be, whether a login
+// prompt or an earlier shell is there.
 func (c *Console) Attach(ctx context.Context) error {
-	// No echo, no prompts, no messages of the kernel: only what commands write.
-	// What is echoed of this line is not what it writes.
-	if err := c.send("\nstty -echo; PS1= PS2=; dmesg -n 1; printf 'sfguest-%s\\n' attached\n"); err != nil {
-		return err
+	for n := 1; ; n++ {
+		// No echo, no prompts, no messages of the kernel: only what commands write.
+		// What is echoed of this line is not what it writes.
+		if err := c.send(fmt.Sprintf("\nstty -echo; PS1= PS2=; dmesg -n 1; printf 'sfguest-%%s-%%d\\n' attached %d\n", n)); err != nil {
+			return err
+		}
+		// Answers come in the order of the questions: none is left behind this one's.
+		patient, cancel := context.WithTimeout(ctx, askAgain)
+		_, err := c.Expect(patient, fmt.Sprintf("sfguest-attached-%d\n", n))
+		late := patient.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !late {
+			return err
+		}
 	}
-	_, err := c.Expect(ctx, "sfguest-attached\n")
-	return err
 }
 
 // Run runs a shell command and returns what it wrote and its exit status. It

@@ -25,7 +25,7 @@ func pretend(t *testing.T, script map[string]string) *Console {
 			line := lines.Text()
 			switch {
 			case strings.HasPrefix(line, "stty -echo"):
-				fmt.Fprintf(theirs, "%s\r\nsfguest-attached\r\n", line)
+				fmt.Fprintf(theirs, "%s\r\nsfguest-attached-%s\r\n", line, line[strings.LastIndexByte(line, ' ')+1:])
 			case strings.HasPrefix(line, "} "):
 				var n int
 				fmt.Sscanf(line[strings.LastIndex(line, "' ")+2:], "%d", &n)

@@ -38,6 +38,7 @@ type Host struct {
 	Machine  *driver.Status // nil when the driver does not know it
 	Removed  bool           // the volumes are gone
 	Detached bool           // the fabric does not have the ports any more
+	Fenced   bool           // the machine crashed since the node's own guard ended it
 }
 
 // Next returns the next step for an instance.
@@ -53,6 +54,8 @@ func Next(i *spec.Instance, h Host) Step {
 		return Begin
 	case h.Machine == nil:
 		return nextOfCreate(h)
+	case h.Fenced: // and is made and started anew, as if it had not been there
+		return Destroy
 	}
 	step, _, _ := Power(i.Power, i.Status, h.Machine.State)
 	if step == Start && !h.Attached {

@@ -85,6 +85,7 @@ type Agent struct {
 	held      time.Time            // since when there is a session, and the store is reached
 	renewed   time.Time            // last
 	guarded   time.Time            // the guard lets machines run until then
+	lapse     [2]time.Time         // when it last did not: from and until
 	instances map[string]*instance // what is known beyond the records, by UUID
 	view      view
 	fabric    fabricState

@@ -150,6 +150,7 @@ func (a *Agent) observe(ctx context.Context, i *spec.Instance) (lifecycle.Host, 
 	h.Built = mem.built != nil
 	h.Removed = mem.removed
 	h.Attached, h.Detached = a.fabric.has(i.NICs)
+	h.Fenced = err == nil && m.State == driver.Crashed && a.fenced(m.Since)
 	return h, nil
 }
 

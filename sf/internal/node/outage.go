@@ -85,8 +85,20 @@ func (a *Agent) keepMachines(ctx context.Context, left time.Duration) {
 		return
 	}
 	a.mu.Lock()
+	if !a.guarded.IsZero() && now.After(a.guarded) {
+		a.lapse = [2]time.Time{a.guarded, now}
+	}
 	a.guarded = now.Add(left + a.SelfFence)
 	a.mu.Unlock()
+}
+
+// fenced reports whether it was the guard that ended a machine at a time, as far as
+// anybody can tell; a.mu is held. A process that was stopped itself notices late.
+func (a *Agent) fenced(ended time.Time) bool {
+	if now := a.Clock.Now(); !a.guarded.IsZero() && now.After(a.guarded) && !ended.Before(a.guarded) {
+		return true
+	}
+	return !a.lapse[0].IsZero() && !ended.Before(a.lapse[0]) && !ended.After(a.lapse[1].Add(a.SessionTTL))
 }
 
 // mesh reports whether this node may be one of several, so that what it does not
