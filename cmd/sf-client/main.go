@@ -1,4 +1,4 @@
-// Sf-client talks to a Shaken Fist cloud: instances, networks, namespaces.
+// Command sf-client talks to a Shaken Fist cloud: instances, networks, namespaces.
 //
 // It takes the commands of the client of Shaken Fist 0.2 and prints what that
 // printed, in three formats: --pretty for people, --simple for shell scripts,
