@@ -140,6 +140,10 @@ func ended(n note, s seen, at moment) (note, deed) {
 		return be(driver.Defined, "the host restarted")
 	case n.Verdict != nil:
 		return be(n.Verdict.State, n.Verdict.Reason)
+	case n.Starting && n.RebootBy.After(at.now):
+		return n, startAgain
+	case n.Starting:
+		return be(driver.Defined, "its start was interrupted")
 	case s.state == domShutoff && s.reason == offDestroyed:
 		return be(driver.Defined, "")
 	case s.state == domShutoff && s.reason == offShutdown && n.Hint != "":

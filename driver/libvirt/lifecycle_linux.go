@@ -88,12 +88,13 @@ func (m *machine) isActive(c *conn) bool {
 	return err == nil && seen{state: state}.active()
 }
 
-// begin notes that a start is under way, or is not any more.
+// begin notes that a start is under way, or is not any more. That it is for a reboot
+// stays known until it is done: after an interruption there is another.
 func (m *machine) begin(starting bool) error {
 	return m.update(func(n note) note {
 		m.busy, n.Starting = starting, starting
 		if starting {
-			n.Verdict, n.RebootBy, n.RebootVia, n.Hint = nil, time.Time{}, "", ""
+			n.Verdict, n.Hint = nil, ""
 		}
 		return n
 	})
