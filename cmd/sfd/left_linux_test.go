@@ -19,7 +19,7 @@ func (l *lab) left(t *testing.T, instances []string, networks, ports int) {
 	want := slices.Sorted(slices.Values(instances))
 	for what, have := range map[string][]string{
 		"QEMU processes": slices.Sorted(maps.Keys(l.machines())),
-		"definitions":    entries(t, filepath.Join(l.dir, "data", "machines", "machines")),
+		"definitions":    l.definitions(t),
 		"volumes":        entries(t, filepath.Join(l.dir, "data", "instances")),
 	} {
 		if diff := cmp.Diff(want, have); diff != "" {
@@ -37,6 +37,20 @@ func (l *lab) left(t *testing.T, instances []string, networks, ports int) {
 	if len(taps) != ports {
 		t.Errorf("taps %v, want %d", taps, ports)
 	}
+}
+
+// definitions are the machines that the driver has files of.
+func (l *lab) definitions(t *testing.T) (ids []string) {
+	t.Helper()
+	if l.virt == nil {
+		return entries(t, filepath.Join(l.dir, "data", "machines", "machines"))
+	}
+	for _, name := range entries(t, filepath.Join(l.dir, "data", "libvirt")) {
+		if id, ok := strings.CutSuffix(name, ".json"); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func tapsIn(t *testing.T, namespace string) (taps []string) {
