@@ -86,7 +86,11 @@ const (
 
 func interrupted(t *testing.T, l *lab, victims map[string]func(*lab)) {
 	ctx := timeout(t)
-	seed := uint64(time.Now().UnixNano())
+	// The same moments each time, as far as machines are alike; `make soak` tries others.
+	seed := uint64(1795886823957343003) // which has found something
+	if os.Getenv("SF_KILL_ROUNDS") != "" {
+		seed = uint64(time.Now().UnixNano())
+	}
 	if n, err := strconv.ParseUint(os.Getenv("SF_SEED"), 10, 64); err == nil {
 		seed = n
 	}
