@@ -16,6 +16,7 @@ import (
 const (
 	errNoDomain  = 42
 	errInvalidOp = 55 // the domain is not running, or is already
+	errTimedOut  = 68 // waited for the domain's lock: a new libvirtd holds it while it looks around
 	errNoMeta    = 80
 )
 
@@ -99,7 +100,7 @@ func (e errOurs) Unwrap() error { return e.error }
 // lost reports whether a call failed for want of a libvirtd, not by its answer.
 func lost(err error) bool {
 	var ours errOurs
-	return err != nil && code(err) == 0 && !errors.As(err, &ours)
+	return err != nil && (code(err) == 0 && !errors.As(err, &ours) || code(err) == errTimedOut)
 }
 
 // errAway is a libvirtd that cannot be reached.

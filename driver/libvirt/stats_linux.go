@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -101,6 +103,8 @@ func tapCounters(n driver.NIC) (in, out int64, err error) {
 func (h *Hypervisor) Display(ctx context.Context, id string) (io.ReadWriteCloser, error) {
 	var view net.Conn
 	err := h.withOn(ctx, id, "show the screen of", func(ctx context.Context, m *machine) error {
+		ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
+		defer cancel()
 		if m.spec().Video.Model == "none" {
 			return fmt.Errorf("%w: it has no screen (video model none)", driver.ErrInvalid)
 		}
@@ -119,8 +123,10 @@ func (h *Hypervisor) Display(ctx context.Context, id string) (io.ReadWriteCloser
 		if len(d.Listen) == 0 || d.Listen[0].Socket == "" {
 			return fmt.Errorf("libvirt names no socket for the screen")
 		}
-		view, err = dialVia(ctx, h.place().path(d.Listen[0].Socket), h.cfg.Timeout)
-		return err
+		return h.again(ctx, func() (bool, error) {
+			view, err = dialVia(ctx, h.place().path(d.Listen[0].Socket), h.cfg.Timeout)
+			return errors.Is(err, fs.ErrNotExist), err // where a libvirtd that is gone had it: its successor comes
+		})
 	})
 	if err != nil {
 		return nil, err

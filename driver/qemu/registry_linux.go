@@ -83,11 +83,23 @@ func openRegistry(dir string) (registry, *os.File, error) {
 	if err != nil {
 		return registry{}, nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockSoon(lock); err != nil {
 		lock.Close()
 		return registry{}, nil, fmt.Errorf("%s is in use by another process: %w", dir, err)
 	}
 	return registry{dir}, lock, nil
+}
+
+// lockSoon takes a lock that a killed process may seem to have for a moment: what it had
+// just forked has all its files until it becomes another program.
+func lockSoon(f *os.File) (err error) {
+	for range 50 {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
 }
 
 // ids returns the names of all machine directories.
