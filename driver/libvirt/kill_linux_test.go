@@ -88,7 +88,7 @@ var killedOperations = []killed{
 // A libvirtd that is killed, and started again, in the middle of any operation
 // costs nothing but time: the operation succeeds.
 func TestKill(t *testing.T) {
-	l := newLab(t, func(c *libvirt.Config) { c.Timeout = 20 * time.Second })
+	l := newLab(t, func(c *libvirt.Config) { c.Timeout = time.Minute })
 	for _, op := range killedOperations {
 		t.Run(op.name, func(t *testing.T) {
 			sub := *l

@@ -31,7 +31,7 @@ func newLab(t *testing.T, change func(*libvirt.Config)) *lab {
 		change(&l.cfg)
 	}
 	var cancel context.CancelFunc
-	l.ctx, cancel = context.WithTimeout(context.Background(), 10*time.Minute)
+	l.ctx, cancel = context.WithTimeout(context.Background(), 15*time.Minute)
 	t.Cleanup(cancel)
 	l.open()
 	t.Cleanup(func() {
