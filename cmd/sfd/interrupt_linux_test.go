@@ -114,6 +114,9 @@ func interrupted(t *testing.T, l *lab, victims map[string]func(*lab)) {
 			t.Run(name+" "+w.name, func(t *testing.T) { v.during(l, t).wish(w) })
 		}
 		for _, a := range acts {
+			if name == "libvirtd" && a.name == "snapshot" {
+				continue // libvirt 9 does not survive it (docs/operating.md)
+			}
 			t.Run(name+" "+a.name, func(t *testing.T) { v.during(l, t).act(a) })
 		}
 	}
