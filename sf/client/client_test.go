@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -204,13 +205,16 @@ func TestSeedRecords(t *testing.T) {
 // Against a server of 0.2, which does not know idempotency keys, a create whose answer is
 // lost is not made again; what changes nothing is.
 func TestOldServerIsNotRepeated(t *testing.T) {
+	var mu sync.Mutex
 	requests := map[string]int{}
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/auth" {
 			io.WriteString(w, `{"access_token": "t"}`)
 			return
 		}
+		mu.Lock()
 		requests[r.Method]++
+		mu.Unlock()
 		panic(http.ErrAbortHandler)
 	}))
 	defer h.Close()
@@ -229,6 +233,8 @@ func TestOldServerIsNotRepeated(t *testing.T) {
 	if _, err := c.Instance(ctx, "u"); !errors.Is(err, spec.ErrUnavailable) {
 		t.Errorf("a read: %v", err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if d := cmp.Diff(map[string]int{"POST": 1, "PUT": attempts, "GET": attempts}, requests); d != "" {
 		t.Error(d)
 	}
