@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -160,17 +162,12 @@ func TestForeignSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conn.Write([]byte("HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nwhat?"))
-			conn.Close()
-		}
-	}()
+	foreign := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, "what?")
+	})}
+	defer foreign.Close()
+	go foreign.Serve(l)
 	if status, said := invoke(t, "key", "list", "--data-dir", c.dataDir); status != 1 || !strings.Contains(said, "another version") {
 		t.Errorf("%d, %s", status, said)
 	}
