@@ -43,14 +43,14 @@ func (c *cluster) floats(ctx context.Context, world *os.File) {
 	if err != nil || !nic.Floating.IsValid() {
 		c.Fatalf("the floating address: %+v, %v", nic, err)
 	}
-	c.soon(ctx, "the floating address answers the world", func() error { return echo(world, nic.Floating) })
+	c.soon(ctx, "the floating address answers the world", func() error { return echo(world, nic.Floating, time.Second) })
 	for _, from := range []*clusterNode{owner, c.nodes[2]} {
 		c.soon(ctx, "the floating address answers the guest of "+from.name, func() error { return from.ping(ctx, nic.Floating.String()) })
 	}
 }
 
-// echo pings an address once from a namespace.
-func echo(ns *os.File, to netip.Addr) error {
+// echo pings an address once from a namespace, and waits for the reply.
+func echo(ns *os.File, to netip.Addr, wait time.Duration) error {
 	var conn *icmp.PacketConn
 	err := in(ns, func() (err error) {
 		conn, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
@@ -69,7 +69,7 @@ func echo(ns *os.File, to netip.Addr) error {
 	if _, err := conn.WriteTo(packet, &net.IPAddr{IP: to.AsSlice()}); err != nil {
 		return err
 	}
-	conn.SetReadDeadline(time.Now().Add(time.Second))
+	conn.SetReadDeadline(time.Now().Add(wait))
 	for buf := make([]byte, 1500); ; {
 		n, from, err := conn.ReadFrom(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -33,7 +33,7 @@ const edgeAddress, officeAddress = "203.0.113.50", "192.168.20.1"
 // cluster is several machines, each a namespace with an address on an underlay, an
 // etcd and an sfd.
 type cluster struct {
-	*testing.T
+	testing.TB
 	base     *lab
 	ip       string
 	underlay *os.File // a bridge, and the way to the world
@@ -58,13 +58,13 @@ type clusterNode struct {
 	via             *clusterNode // that is asked for its console; nil for the node itself
 }
 
-func newCluster(t *testing.T, n int) *cluster {
+func newCluster(t testing.TB, n int) *cluster {
 	t.Helper()
 	need.Root(t)
 	need.Program(t, "qemu-system-x86_64", "qemu-system-x86")
 	need.Program(t, "etcd", "etcd-server")
 	need.Program(t, "nft", "nftables")
-	c := &cluster{T: t, base: &lab{T: t, dir: t.TempDir()}, ip: need.Program(t, "ip", "iproute2")}
+	c := &cluster{TB: t, base: &lab{TB: t, dir: t.TempDir()}, ip: need.Program(t, "ip", "iproute2")}
 	c.underlay, c.office = c.base.namespace(), c.base.namespace()
 	for ns, address := range map[*os.File]string{c.underlay: "203.0.113.254/24", c.office: officeAddress + "/24"} {
 		for _, line := range []string{
@@ -106,7 +106,7 @@ func (c *cluster) do(ns *os.File, line string) {
 // addNode makes a machine with a cable into the underlay and one into the office.
 func (c *cluster) addNode(k int) {
 	node := &clusterNode{name: fmt.Sprintf("sf-%d", k+1), address: fmt.Sprintf("203.0.113.%d", k+1), port: fmt.Sprintf("p%d", k)}
-	node.lab = &lab{T: c.T, dir: c.TempDir(), image: c.image}
+	node.lab = &lab{TB: c.TB, dir: c.TempDir(), image: c.image}
 	node.outside = []string{"--floating-mode", "routed", "--edge-address", edgeAddress + "/24", "--node-egress-nic", "eth0"}
 	node.machine = c.base.namespace()
 	c.do(node.machine, "link set lo up")
@@ -135,10 +135,10 @@ func (c *cluster) unplug(n *clusterNode) { c.do(c.underlay, "link set "+n.port+"
 func (c *cluster) plug(n *clusterNode)   { c.do(c.underlay, "link set "+n.port+" master br0") }
 
 // during has a part of the test fail by itself.
-func (c *cluster) during(t *testing.T) {
-	c.T, c.base.T = t, t
+func (c *cluster) during(t testing.TB) {
+	c.TB, c.base.TB = t, t
 	for _, n := range c.nodes {
-		n.T, n.guest, n.via = t, nil, nil // a console ends with who opened it
+		n.TB, n.guest, n.via = t, nil, nil // a console ends with who opened it
 	}
 }
 

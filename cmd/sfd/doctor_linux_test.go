@@ -148,7 +148,7 @@ func TestDoctorLibvirt(t *testing.T) {
 
 // domain defines a machine of an owner's.
 func (w *ward) domain(dir, owner, id string) {
-	w.T.Helper()
+	w.TB.Helper()
 	h, err := libvirt.New(w.ctx, libvirt.Config{Dir: dir, Socket: w.virt.Socket, Owner: owner, Accel: "tcg"})
 	w.check(err)
 	defer h.Close()
@@ -223,13 +223,13 @@ func (w *ward) idle() string {
 
 // doctor runs sfd doctor on the machine.
 func (w *ward) doctor(more ...string) (status int, said string) {
-	w.T.Helper()
+	w.TB.Helper()
 	return w.sfd(append([]string{"doctor"}, more...)...)
 }
 
 // sfd runs a command of sfd's on the machine.
 func (w *ward) sfd(args ...string) (status int, said string) {
-	w.T.Helper()
+	w.TB.Helper()
 	var out bytes.Buffer
 	cmd := exec.Command("/proc/self/exe", append(args, w.args()...)...)
 	cmd.Env = append(os.Environ(), asDaemon+"=1")
@@ -243,11 +243,11 @@ type sickness struct{ verdicts map[string]doctor.Verdict }
 
 // report is what doctor says as JSON, by kind and name.
 func (w *ward) report() sickness {
-	w.T.Helper()
+	w.TB.Helper()
 	_, said := w.doctor("--json")
 	var r doctor.Report
 	if err := json.Unmarshal([]byte(said), &r); err != nil {
-		w.T.Fatalf("%v: %s", err, said)
+		w.TB.Fatalf("%v: %s", err, said)
 	}
 	s := sickness{map[string]doctor.Verdict{}}
 	for _, f := range r.Things {
@@ -258,7 +258,7 @@ func (w *ward) report() sickness {
 
 // finds holds verdicts of things whose names end so.
 func (w *ward) finds(want map[string]doctor.Verdict) {
-	w.T.Helper()
+	w.TB.Helper()
 	all := w.report().verdicts
 	for name, verdict := range want {
 		found := false
@@ -266,12 +266,12 @@ func (w *ward) finds(want map[string]doctor.Verdict) {
 			if strings.HasSuffix(strings.TrimSuffix(have, ".partial"), name) {
 				found = true
 				if v != verdict {
-					w.T.Errorf("%s is %s, want %s", have, v, verdict)
+					w.TB.Errorf("%s is %s, want %s", have, v, verdict)
 				}
 			}
 		}
 		if !found {
-			w.T.Errorf("%s is not seen: %v", name, all)
+			w.TB.Errorf("%s is not seen: %v", name, all)
 		}
 	}
 }
@@ -283,21 +283,21 @@ func (w *ward) plantFiles() {
 }
 
 func (w *ward) plantTable(name, tag string) {
-	w.T.Helper()
+	w.TB.Helper()
 	for _, args := range [][]string{{"add", "table", "ip", name}, {"add", "chain", "ip", name, "c"},
 		{"add", "rule", "ip", name, "c", "counter", "comment", fmt.Sprintf("%q", "shakenfist "+tag+" 0")}} {
 		if out, err := w.run(w.machine, "nft", args...); err != nil {
-			w.T.Fatalf("nft %v: %v: %s", args, err, out)
+			w.TB.Fatalf("nft %v: %v: %s", args, err, out)
 		}
 	}
 }
 
 func (w *ward) plantNamespace(tag string, vni uint32, network string) {
-	w.T.Helper()
+	w.TB.Helper()
 	ns := w.namespace()
 	out, err := w.run(ns, "ip", "link", "set", "lo", "alias", "shakenfist "+tag+" network "+network)
 	if err != nil {
-		w.T.Fatalf("%v: %s", err, out)
+		w.TB.Fatalf("%v: %s", err, out)
 	}
 	path := filepath.Join(w.dir, "netns", netfab.NamespaceName(tag, vni))
 	w.check(os.WriteFile(path, nil, 0o444), unix.Mount(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()), path, "", unix.MS_BIND, ""))
@@ -305,7 +305,7 @@ func (w *ward) plantNamespace(tag string, vni uint32, network string) {
 
 // qemu starts a machine over a data directory as an sfd would, and lets go of it.
 func (w *ward) qemu(data, id string) (pid int) {
-	w.T.Helper()
+	w.TB.Helper()
 	h, err := qemu.New(w.ctx, qemu.Config{Dir: filepath.Join(data, "machines"), Accel: "tcg", UIDBase: 400000, Cgroup: "none"})
 	w.check(err)
 	defer h.Close()
@@ -313,17 +313,17 @@ func (w *ward) qemu(data, id string) (pid int) {
 		h.Start(w.ctx, id))
 	s, err := h.Inspect(w.ctx, id)
 	w.check(err)
-	w.T.Cleanup(func() { syscall.Kill(s.PID, syscall.SIGKILL) })
+	w.TB.Cleanup(func() { syscall.Kill(s.PID, syscall.SIGKILL) })
 	return s.PID
 }
 
 // lookalike starts a QEMU with arguments like ours that nobody of us started.
 func (w *ward) lookalike(id string) (pid int) {
-	w.T.Helper()
+	w.TB.Helper()
 	cmd := exec.Command("qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-accel", "tcg", "-m", "32",
 		"-uuid", id, "-action", "shutdown=pause,reboot=reset,panic=none")
 	w.check(cmd.Start())
-	w.T.Cleanup(func() {
+	w.TB.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})

@@ -135,7 +135,7 @@ type victim struct {
 
 func (v victim) during(l *lab, t *testing.T) *victim {
 	v.lab = l
-	l.T = t
+	l.TB = t
 	return &v
 }
 

@@ -183,7 +183,7 @@ func (k *killer) create(ctx context.Context, l *lab, chance *rand.Rand, w *witne
 	if k.network != "" {
 		networks++
 	}
-	l.left(l.T, want, networks, ports)
+	l.left(l.TB, want, networks, ports)
 }
 
 // find looks for what was made though its acknowledgement was lost; what was
@@ -238,11 +238,11 @@ func (k *killer) delete(ctx context.Context, l *lab, chance *rand.Rand, w *witne
 	if err := erase(); err != nil {
 		l.Fatalf("round %d: delete: %v", k.round, err)
 	}
-	l.left(l.T, []string{w.id}, w.networks, 1)
+	l.left(l.TB, []string{w.id}, w.networks, 1)
 	if pid := l.machines()[w.id]; pid != w.pid {
 		l.Fatalf("round %d: the witness's QEMU was process %d and is %d", k.round, w.pid, pid)
 	}
-	if files := entries(l.T, filepath.Join(l.dir, "data", "image_cache", "tmp")); len(files) > 0 {
+	if files := entries(l.TB, filepath.Join(l.dir, "data", "image_cache", "tmp")); len(files) > 0 {
 		l.Errorf("round %d: the image cache keeps %v", k.round, files)
 	}
 }

@@ -49,7 +49,7 @@ const (
 // lab is a machine for sfd, made of network namespaces that only this test sees:
 // the machine's own with one uplink, and the internet at its other end.
 type lab struct {
-	*testing.T
+	testing.TB
 	machine, internet *os.File
 	dir               string
 	more              []string // options
@@ -62,18 +62,18 @@ type lab struct {
 	client *client.Client
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	return newLabOn(t, nil)
 }
 
 // newLabOn is newLab with a libvirtd unless virt is nil.
-func newLabOn(t *testing.T, virt *libvirttest.Host) *lab {
+func newLabOn(t testing.TB, virt *libvirttest.Host) *lab {
 	t.Helper()
 	need.Root(t)
 	need.Program(t, "qemu-system-x86_64", "qemu-system-x86")
 	ip := need.Program(t, "ip", "iproute2")
-	l := &lab{T: t, dir: t.TempDir(), virt: virt}
+	l := &lab{TB: t, dir: t.TempDir(), virt: virt}
 	if virt != nil {
 		l.dir = virt.Dir // QEMU's user may enter it
 		l.more = []string{"--hypervisor", "libvirt", "--libvirt-socket", virt.Socket}
@@ -111,9 +111,9 @@ func newLabOn(t *testing.T, virt *libvirttest.Host) *lab {
 }
 
 // during is the lab for a subtest, with whose end goes what is opened for it.
-func (l *lab) during(t *testing.T) *lab {
+func (l *lab) during(t testing.TB) *lab {
 	sub := *l
-	sub.T = t
+	sub.TB = t
 	return &sub
 }
 
@@ -404,7 +404,7 @@ func (l *lab) said(ctx context.Context, id string) *guest.Console {
 }
 
 // timeout is a safety net, far beyond what anything here takes.
-func timeout(t *testing.T) context.Context {
+func timeout(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	t.Cleanup(cancel)
 	return ctx

@@ -14,7 +14,7 @@ import (
 
 // left checks that on the host there is exactly what these instances and this
 // many networks and ports need: processes, definitions, volumes, namespaces, taps.
-func (l *lab) left(t *testing.T, instances []string, networks, ports int) {
+func (l *lab) left(t testing.TB, instances []string, networks, ports int) {
 	t.Helper()
 	want := slices.Sorted(slices.Values(instances))
 	for what, have := range map[string][]string{
@@ -40,7 +40,7 @@ func (l *lab) left(t *testing.T, instances []string, networks, ports int) {
 }
 
 // definitions are the machines that the driver has files of.
-func (l *lab) definitions(t *testing.T) (ids []string) {
+func (l *lab) definitions(t testing.TB) (ids []string) {
 	t.Helper()
 	if l.virt == nil {
 		return entries(t, filepath.Join(l.dir, "data", "machines", "machines"))
@@ -53,7 +53,7 @@ func (l *lab) definitions(t *testing.T) (ids []string) {
 	return ids
 }
 
-func tapsIn(t *testing.T, namespace string) (taps []string) {
+func tapsIn(t testing.TB, namespace string) (taps []string) {
 	t.Helper()
 	ns, err := os.Open(namespace)
 	if err != nil {
@@ -75,7 +75,7 @@ func tapsIn(t *testing.T, namespace string) (taps []string) {
 	return taps
 }
 
-func entries(t *testing.T, dir string) []string {
+func entries(t testing.TB, dir string) []string {
 	t.Helper()
 	found, err := os.ReadDir(dir)
 	if err != nil {

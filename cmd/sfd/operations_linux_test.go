@@ -355,7 +355,7 @@ func (s *story) snapshot() {
 		s.Errorf("after the snapshot's end the copy holds %q", text)
 	}
 	s.sf(s.ctx, "instance", "delete", of.id)
-	if files := entries(s.T, filepath.Join(s.dir, "data", "snapshots")); len(files) > 0 {
+	if files := entries(s.TB, filepath.Join(s.dir, "data", "snapshots")); len(files) > 0 {
 		s.Errorf("left of snapshots: %v", files)
 	}
 }
@@ -375,7 +375,7 @@ func (s *story) delete() {
 			s.Error(err)
 		}
 	}
-	s.left(s.T, nil, 1, 0)
+	s.left(s.TB, nil, 1, 0)
 	s.sf(s.ctx, "network", "delete", networks[0].UUID)
-	s.left(s.T, nil, 0, 0)
+	s.left(s.TB, nil, 0, 0)
 }

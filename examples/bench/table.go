@@ -92,6 +92,11 @@ func table(w io.Writer, figures []figure) error {
 	versus("resume it", "unpause", "PauseBare", "bare QMP", 0.5)
 	versus("pull its plug", "poweroff", "StopBare", "bare QMP", 1)
 	versus("start it again", "poweron", "StartBare", "bare QEMU", 1)
+	there, ok1 := value(figures, "Reachable", "ns/there")
+	here, ok2 := value(figures, "Reachable", "ns/here")
+	if ok1 && ok2 {
+		row("create a guest, until another node reaches it", ms(there), ms(here)+" its own node", fmt.Sprintf("%.2f x", here/there), "")
+	}
 	against := func(name, what string, seed float64, goal string) {
 		if v, ok := value(figures, name, "ns/op"); ok {
 			row(what, ms(v), ms(seed)+" the seed (*)", times(seed/v), goal)
