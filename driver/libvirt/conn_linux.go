@@ -14,6 +14,7 @@ import (
 
 // Numbers of libvirt's errors (virterror.h) that we act upon.
 const (
+	errInternal  = 1
 	errNoDomain  = 42
 	errInvalidOp = 55 // the domain is not running, or is already
 	errTimedOut  = 68 // waited for the domain's lock: a new libvirtd holds it while it looks around

@@ -24,6 +24,9 @@ type note struct {
 	RebootBy time.Time `json:"reboot_by,omitzero"`
 	// RebootVia is the libvirtd that pressed the button for it.
 	RebootVia string `json:"reboot_via,omitempty"`
+	// Held is set while libvirt locks the domain without end (errHeld): the next start
+	// has to get it rid of that.
+	Held bool `json:"held,omitempty"`
 	// Hint is what an event told of an end or an error that came with it.
 	Hint string `json:"hint,omitempty"`
 }

@@ -54,17 +54,24 @@ func (m *machine) start(ctx context.Context) error {
 
 // launch takes a domain to running virtual CPUs.
 func (m *machine) launch(ctx context.Context, text string, taps *taps) error {
+	held := m.note().Held
 	err := m.h.call(ctx, m.h.cfg.StartTimeout, func(c *conn) error {
 		if err := taps.make(); err != nil {
 			return errOurs{err}
+		}
+		if held {
+			if err := forget(c, m.id); err != nil {
+				return err
+			}
 		}
 		if _, err := c.DomainDefineXMLFlags(text, 0); err != nil {
 			return err
 		}
 		_, err := c.DomainCreateWithFlags(dom(m.id), uint32(golibvirt.DomainStartPaused))
-		if code(err) == errInvalidOp && m.isActive(c) { // our last try went through
+		if code(err) == errInvalidOp && isActive(c, m.id) { // our last try went through
 			return nil
 		}
+		held = code(err) == errTimedOut
 		return err
 	})
 	if err != nil {
@@ -83,9 +90,22 @@ func (m *machine) launch(ctx context.Context, text string, taps *taps) error {
 	})
 }
 
-func (m *machine) isActive(c *conn) bool {
-	state, _, err := c.DomainGetState(dom(m.id), 0)
+func isActive(c *conn, id string) bool {
+	state, _, err := c.DomainGetState(dom(id), 0)
 	return err == nil && seen{state: state}.active()
+}
+
+// forget has libvirt drop a domain that is off, and with it a lock that it keeps of it
+// (errHeld). To define it right after makes it anew.
+func forget(c *conn, id string) error {
+	if isActive(c, id) {
+		return nil
+	}
+	err := c.DomainUndefineFlags(dom(id), golibvirt.DomainUndefineKeepNvram)
+	if code(err) == errNoDomain {
+		return nil
+	}
+	return err
 }
 
 // begin notes that a start is under way, or is not any more. That it is for a reboot

@@ -96,7 +96,10 @@ func (m *machine) beginBackup(ctx context.Context, name, text string, j job) err
 	}
 	began := false
 	err = m.h.call(ctx, m.h.cfg.StartTimeout, func(c *conn) error {
-		if began && m.copying(c) {
+		switch copying, err := copyingNow(c, m.id); {
+		case err != nil:
+			return err
+		case began && copying:
 			return nil // our last try went through
 		}
 		began = true
@@ -105,8 +108,11 @@ func (m *machine) beginBackup(ctx context.Context, name, text string, j job) err
 		}
 		return c.DomainBackupBegin(dom(m.id), text, nil, 0)
 	})
+	if errors.Is(err, errHeld) {
+		err = errors.Join(err, m.update(func(n note) note { n.Held = true; return n }))
+	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("snapshot: %w", noRoom(err)), m.setJob(name, nil))
+		return errors.Join(fmt.Errorf("snapshot: %w", noRoom(err)), m.setJob(name, nil), putAway(j.Targets))
 	}
 	return nil
 }
@@ -124,9 +130,14 @@ func makeRoom(p *probe, targets []driver.SnapshotTarget) error {
 	return nil
 }
 
-func (m *machine) copying(c *conn) bool {
-	_, params, err := c.DomainGetJobStats(dom(m.id), 0)
-	return err == nil && number(params, "operation") == operateOn
+// putAway removes what a copy that did not begin may have left.
+func putAway(targets []driver.SnapshotTarget) (err error) {
+	for _, t := range targets {
+		if e := os.Remove(t.Path); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
 }
 
 // SnapshotJob implements driver.Snapshotter.
@@ -164,14 +175,14 @@ func (m *machine) jobStatus(ctx context.Context, name string, j job) (st driver.
 		return j.status(), nil
 	}
 	now, err := m.backupStats(ctx, 0)
-	if err != nil && code(err) != errInvalidOp {
+	if err != nil {
 		return st, err
 	}
 	if number(now, "operation") == operateOn {
 		return driver.JobStatus{Done: number(now, "disk_processed"), Total: number(now, "disk_total")}, nil
 	}
 	was, err := m.backupStats(ctx, golibvirt.DomainJobStatsCompleted|golibvirt.DomainJobStatsKeepCompleted)
-	if err != nil && code(err) != errInvalidOp {
+	if err != nil {
 		return st, err
 	}
 	if number(was, "operation") != operateOn {
@@ -200,7 +211,7 @@ func (j job) status() driver.JobStatus {
 
 func (m *machine) backupStats(ctx context.Context, flags golibvirt.DomainGetJobStatsFlags) (params []golibvirt.TypedParam, err error) {
 	err = m.h.call(ctx, m.h.cfg.Timeout, func(c *conn) (err error) {
-		_, params, err = c.DomainGetJobStats(dom(m.id), flags)
+		params, err = jobStats(c, m.id, flags)
 		return err
 	})
 	return params, err
@@ -234,12 +245,12 @@ func (h *Hypervisor) EndSnapshot(ctx context.Context, id, name string) error {
 		}
 		if !j.Ended && j.Boot == boot {
 			err := h.call(ctx, h.cfg.Timeout, func(c *conn) error {
-				if !m.copying(c) {
-					return nil
+				if copying, err := copyingNow(c, id); err != nil || !copying {
+					return err
 				}
 				return c.DomainAbortJob(dom(id))
 			})
-			if err != nil && code(err) != errInvalidOp && code(err) != errNoDomain {
+			if err != nil && !errors.Is(err, errHeld) && code(err) != errInvalidOp && code(err) != errNoDomain {
 				return fmt.Errorf("end snapshot: %w", err)
 			}
 		}
