@@ -27,13 +27,14 @@ type fabricState struct {
 	failed   map[string]error  // in the last Apply, by network UUID
 	failures map[string]int    // of a network in a row
 	applied  bool              // at least once
+	ended    map[string]bool   // instances that are forgotten; what is followed may still have their ports
 	dhcp     map[string]*dhcpServer
 	names    map[string]*nameServer
 }
 
 func (f *fabricState) init() {
 	f.ports, f.networks = map[string]string{}, map[string]bool{}
-	f.failed, f.failures = map[string]error{}, map[string]int{}
+	f.failed, f.failures, f.ended = map[string]error{}, map[string]int{}, map[string]bool{}
 	f.dhcp, f.names = map[string]*dhcpServer{}, map[string]*nameServer{}
 }
 
@@ -58,6 +59,9 @@ func (a *Agent) waitForPorts(ctx context.Context, i *spec.Instance, gone bool) (
 	m := a.of(i.UUID)
 	a.mu.Lock()
 	m.detach = gone
+	if !gone {
+		delete(a.fabric.ended, i.UUID)
+	}
 	var err error
 	for _, n := range i.NICs {
 		err = errors.Join(err, a.fabric.failed[n.Network])
@@ -170,6 +174,7 @@ type wantedFabric struct {
 	instance map[string]string           // by interface
 	leaving  []string                    // networks to be gone
 	detached []string                    // instances whose ports are to be gone
+	ended    map[string]bool             // instances that are forgotten, but not yet by the view
 }
 
 // wanted is the fabric as the records want it, from what is known of them.
@@ -181,7 +186,7 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 	defer a.mu.Unlock()
 	w := &wantedFabric{
 		networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{},
-		names: map[string][]dns.Host{}, instance: map[string]string{},
+		names: map[string][]dns.Host{}, instance: map[string]string{}, ended: map[string]bool{},
 	}
 	w.desired.Outside = a.wantOutside()
 	if a.Address.IsValid() {
@@ -197,6 +202,7 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 			return nil, err
 		}
 	}
+	a.fabric.ended = w.ended
 	return w, nil
 }
 
@@ -243,6 +249,10 @@ func (a *Agent) want(w *wantedFabric, n *networkView) error {
 		}
 		if nic.Node != a.Name {
 			a.wantRemote(&d, nic.Node, mac, nic.Address)
+			continue
+		}
+		if a.fabric.ended[nic.Instance] {
+			w.ended[nic.Instance] = true
 			continue
 		}
 		if m := a.instances[nic.Instance]; m != nil && m.detach {

@@ -43,8 +43,13 @@ func (a *Agent) of(id string) *instance {
 func (a *Agent) forget(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if m := a.instances[id]; m != nil && m.fetch.cancel != nil {
-		m.fetch.cancel()
+	if m := a.instances[id]; m != nil {
+		if m.fetch.cancel != nil {
+			m.fetch.cancel()
+		}
+		if m.detach {
+			a.fabric.ended[id] = true
+		}
 	}
 	delete(a.instances, id)
 }
