@@ -97,7 +97,12 @@ func judge(n note, s seen, at moment) (note, deed) {
 
 func decide(n note, s seen, at moment) (note, deed) {
 	switch s.state {
-	case domRunning, domBlocked, domPMSuspended, domShutdown:
+	case domShutdown:
+		if n.Starting { // it is being put away, or was quick; the end will tell
+			return n, nothing
+		}
+		fallthrough
+	case domRunning, domBlocked, domPMSuspended:
 		if n.Starting || !n.State.On() { // by somebody else, or by us and not noted
 			n.Boot, n.BootID, n.Starting, n.Verdict = n.Boot+1, at.bootID, false, nil
 		}

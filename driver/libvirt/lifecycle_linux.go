@@ -220,10 +220,12 @@ func (h *Hypervisor) first(ctx context.Context, id string, act func(context.Cont
 }
 
 // kill ends a QEMU by our decision, which is noted first. What libvirt does not
-// manage in time is done by signal: it waits ten seconds for one that hangs.
+// manage in time is done by signal: it waits ten seconds for one that hangs. A
+// start for a reboot that is given up is still to be made.
 func (m *machine) kill(ctx context.Context) error {
 	err := m.update(func(n note) note {
-		if n.State.On() && n.Verdict == nil {
+		again := n.Starting && n.RebootBy.After(m.h.cfg.Now())
+		if n.State.On() && n.Verdict == nil && !again {
 			n.Verdict = &verdict{State: driver.Defined}
 		}
 		return n
