@@ -168,6 +168,8 @@ func TestServer(t *testing.T) {
 			}
 		}
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if len(u.seen) != 2 {
 		t.Fatalf("upstream was asked %d times, want twice", len(u.seen))
 	}
