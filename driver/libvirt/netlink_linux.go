@@ -157,7 +157,14 @@ func (c *netns) replace(old, by string) error {
 		binary.NativeEndian.PutUint32(e[4:8], next.index)
 		todo = append(todo, request(unix.RTM_NEWNEIGH, netlink.Create|netlink.Replace, e))
 	}
-	return c.batch("put "+by+" in the place of "+old, todo...)
+	errs, err := c.send(todo)
+	if err == nil && errors.Is(errs[0], unix.ENODEV) {
+		errs[0] = nil // whoever maintains the network removed it just now
+	}
+	if err := errors.Join(err, first(errs)); err != nil {
+		return fmt.Errorf("put %s in the place of %s: %w", by, old, err)
+	}
+	return nil
 }
 
 func (l link) portSettings() []byte {
@@ -213,16 +220,33 @@ func (c *netns) forwarding(index uint32) ([][]byte, error) {
 // batch sends messages in one system call. All are tried; the error is that of the
 // first which failed.
 func (c *netns) batch(what string, msgs ...netlink.Message) error {
-	if _, err := c.nl.SendMessages(msgs); err != nil {
+	errs, err := c.send(msgs)
+	if err := errors.Join(err, first(errs)); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	var first error
+	return nil
+}
+
+// send sends messages in one system call, and returns what became of each.
+func (c *netns) send(msgs []netlink.Message) (errs []error, err error) {
+	if _, err := c.nl.SendMessages(msgs); err != nil {
+		return nil, err
+	}
 	for range msgs { // acknowledgements come in order, one each
-		if _, err := c.nl.Receive(); err != nil && first == nil {
-			first = fmt.Errorf("%s: %w", what, err)
+		_, err := c.nl.Receive()
+		errs = append(errs, err)
+	}
+	return errs, nil
+}
+
+// first is the first error of several.
+func first(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
 		}
 	}
-	return first
+	return nil
 }
 
 func request(typ netlink.HeaderType, flags netlink.HeaderFlags, body []byte) netlink.Message {
