@@ -28,7 +28,6 @@ type app struct {
 	sleep       func(ctx context.Context, d time.Duration) error
 
 	format  format
-	formats []string // options that chose it
 	verbose bool
 	piping  bool // what is printed is the content of a file
 	given   client.Config
@@ -109,7 +108,7 @@ no, and 2 where the command line is wrong.`,
 		{"simple", simple, "print for shell scripts"},
 		{"json", asJSON, "print JSON"},
 	} {
-		flags.VarPF(formatFlag{a, f.name, f.to}, f.name, "", f.usage).NoOptDefVal = "true"
+		flags.VarPF(formatFlag{a, f.to}, f.name, "", f.usage).NoOptDefVal = "true"
 	}
 	onOff(flags, &a.verbose, "verbose", false, "say on standard error which requests are made")
 	flags.StringVar(&a.given.Namespace, "namespace", "", "namespace to act as [$SHAKENFIST_NAMESPACE]")

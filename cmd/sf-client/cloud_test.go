@@ -97,6 +97,27 @@ func TestLife(t *testing.T) {
 	r.cloud.ComeToRest(t)
 }
 
+// To say nothing is not to mean everything: system has to name what it deletes.
+func TestSystemNamesWhatItDeletes(t *testing.T) {
+	r := newReal(t)
+	r.run("network", "create", "10.0.0.0/24", "net")
+	r.run("instance", "create", "vm1", "1", "512", "-d", "8")
+	for _, args := range [][]string{{"instance", "delete-all"}, {"network", "delete-all"}, {"namespace", "clean"}} {
+		a, out, _ := testApp(r.url)
+		status := a.run(sftest.Context(t), append([]string{"--namespace", "system"}, append(args, "--confirm")...))
+		if want := "ERROR: Malformed Request: system user must specify parameter namespace\n"; status != exitFailed || out.String() != want {
+			t.Errorf("%v: exit %d: %q, want %q", args, status, out, want)
+		}
+	}
+	if out := r.run("--simple", "instance", "list"); !strings.Contains(out, ",vm1,") {
+		t.Errorf("instances of another namespace: %s", out)
+	}
+	r.run("--namespace", "system", "namespace", "clean", "--confirm", "--namespace", "demo")
+	if out := r.run("--simple", "network", "list"); strings.Contains(out, "net") && strings.Count(out, "\n") != 1 {
+		t.Errorf("networks after clean: %s", out)
+	}
+}
+
 // What is waited for is shown on a terminal, and wiped again.
 func TestProgress(t *testing.T) {
 	r := newReal(t)

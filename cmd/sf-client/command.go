@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/client"
@@ -33,9 +32,6 @@ type action func(ctx context.Context, c *client.Client, args []string) error
 // does makes a command run an action with a client.
 func (a *app) does(c *cobra.Command, do action) *cobra.Command {
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(a.formats) > 1 {
-			return usage("--%s exclude each other: give one of them", strings.Join(a.formats, " and --"))
-		}
 		cl, err := a.connect()
 		if err == nil {
 			err = do(cmd.Context(), cl, args)

@@ -18,10 +18,9 @@ const (
 	asJSON
 )
 
-// formatFlag chooses a format. Only one may be chosen, see does.
+// formatFlag chooses a format; the last one counts, so that an alias of the command can be overruled.
 type formatFlag struct {
 	a     *app
-	name  string
 	value format
 }
 
@@ -33,9 +32,6 @@ func (f formatFlag) Set(s string) error {
 	on, err := strconv.ParseBool(s)
 	if on {
 		f.a.format = f.value
-		if !slices.Contains(f.a.formats, f.name) {
-			f.a.formats = append(f.a.formats, f.name)
-		}
 	}
 	return err
 }

@@ -235,10 +235,10 @@ func scan(hosts ...string) string {
 
 // checkEnd deletes everything and looks for what is left.
 func checkEnd(t *testing.T, ctx context.Context, l *lab) {
-	if _, err := l.client.DeleteInstances(ctx, ""); err != nil {
+	if _, err := l.client.DeleteInstances(ctx, spec.System); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.client.DeleteNetworks(ctx, ""); err != nil {
+	if _, err := l.client.DeleteNetworks(ctx, spec.System); err != nil {
 		t.Fatal(err)
 	}
 	l.left(t, nil, 0, 0)

@@ -74,12 +74,16 @@ func (q *request) tagged(version string, reply any, err error) (any, error) {
 		return reply, err
 	}
 	q.w.Header().Set("ETag", strconv.Quote(version))
-	if have := q.http.Header.Get("If-None-Match"); have != "" && among(version, have) {
+	if have := q.http.Header.Get("If-None-Match"); have != "" && among(version, strong(have)) {
 		q.w.WriteHeader(http.StatusNotModified)
 		return streamed(http.StatusNotModified), nil
 	}
 	return reply, nil
 }
+
+// strong makes weak entity tags strong: proxies that compress weaken them, and to read
+// something again the same JSON is the same.
+func strong(tags string) string { return strings.ReplaceAll(tags, `W/"`, `"`) }
 
 // versionOf is the version of metadata, which has no other: a digest.
 func versionOf(m spec.Metadata) string {

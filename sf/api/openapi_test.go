@@ -247,6 +247,7 @@ func TestOpenAPIArguments(t *testing.T) {
 func TestOpenAPIParameters(t *testing.T) {
 	wrong := []struct{ name, url, header, value, says string }{
 		{"limit", "?limit=none", "", "", "limit should"}, {"fields", "?fields=none", "", "", "fields: "}, {"wait", "?wait=none", "", "", "wait should"},
+		{"async", "?async=perhaps", "", "", "async should"}, {"dry_run", "?dry_run=yes", "", "", "dry_run should"},
 		{"Idempotency-Key", "", "Idempotency-Key", "a key", "Idempotency-Key should"}, {"If-Match", "", "If-Match", `"another version"`, "412 only"},
 	}
 	bodies := map[string]string{

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/shakenfist/cloud/sf/spec"
 )
@@ -51,11 +53,30 @@ type (
 
 // ServeHTTP answers one request.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = single(r)
 	if !clean(r.URL.EscapedPath()) {
 		s.serve(w, r, nil)
 		return
 	}
 	s.mux.ServeHTTP(w, escaped(r))
+}
+
+// single returns a request whose path begins with one slash. Clients put an API URL that
+// ends in one before paths, and the seed's server leads them to the right one.
+func single(r *http.Request) *http.Request {
+	p := r.URL.EscapedPath()
+	n := len(p) - len(strings.TrimLeft(p, "/")) - 1
+	if n < 1 {
+		return r
+	}
+	u := *r.URL
+	u.Path = u.Path[n:]
+	if u.RawPath != "" {
+		u.RawPath = u.RawPath[n:]
+	}
+	r = r.WithContext(r.Context()) // a copy
+	r.URL = &u
+	return r
 }
 
 // escaped returns a request whose path the mux takes for what it is. Otherwise it
@@ -136,6 +157,9 @@ func (q *request) run() (reply any, err error) {
 		return nil, err
 	}
 	if err := q.args.check(q.route); err != nil {
+		return nil, err
+	}
+	if err := q.switches(); err != nil {
 		return nil, err
 	}
 	if err := q.unchanged(); err != nil {
@@ -225,6 +249,27 @@ func (q *request) patient() context.Context {
 		q.waiting, q.stopWaiting = context.WithTimeout(q.ctx(), q.Timeout)
 	}
 	return q.waiting
+}
+
+// switches refuses one that is neither on nor off: nobody who asks for a dry run in other
+// words should get a wet one.
+func (q *request) switches() error {
+	if q.http.URL.RawQuery == "" {
+		return nil
+	}
+	query := q.http.URL.Query()
+	for _, name := range []string{"async", "dry_run"} {
+		s := query.Get(name)
+		if _, err := strconv.ParseBool(s); err != nil && s != "" && q.route.takes(name) {
+			return invalid(fmt.Sprintf("%s should be true or false, or 1 or 0, not %q", name, s))
+		}
+	}
+	return nil
+}
+
+// takes reports whether the route heeds something in the query string.
+func (rt *route) takes(name string) bool {
+	return slices.Contains(strings.Fields(descriptions[rt.method+" "+rt.pattern].query), name)
 }
 
 // asked reports whether a switch of the query string is on, as in ?async=1.

@@ -181,7 +181,7 @@ func (m methods) allow() string {
 }
 
 // clean reports whether a path is written the one way that is served: no
-// trailing slash, no "//", no dots. Others are unknown URLs, not redirects.
+// trailing slash, no "//" (but see single), no dots. Others are unknown URLs, not redirects.
 func clean(p string) bool {
 	return p == "/" || strings.HasPrefix(p, "/") && path.Clean(p) == p
 }

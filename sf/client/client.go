@@ -53,7 +53,8 @@ const DefaultURL = "http://localhost:13000"
 type Client struct {
 	cfg Config
 	*session
-	sync bool // see Sync
+	sync    bool   // see Sync
+	version string // see AtVersion
 }
 
 // session is who the server takes a client for.
@@ -61,7 +62,8 @@ type session struct {
 	mu    sync.Mutex
 	token string
 
-	// knows says that the server knows idempotency keys, which those of 0.2 don't.
+	// knows says that the server knows idempotency keys and versions, which those of
+	// 0.2 don't.
 	knows atomic.Bool
 }
 
@@ -159,14 +161,16 @@ const maxReply = 256 << 20
 type call struct {
 	method string
 	path   string
-	args   any    // encoded as the JSON body; nil is none
-	once   string // idempotency key
-	into   any    // where the answer goes: *[]byte as it is, else decoded from JSON; nil for nowhere
+	args   any               // encoded as the JSON body; nil is none
+	once   string            // idempotency key
+	into   any               // where the answer goes: *[]byte as it is, else decoded from JSON; nil for nowhere
+	seen   func(http.Header) // gets the header of a success, where it is not nil
 }
 
-// repeatable reports whether asking twice does no more than asking once.
-func (s *session) repeatable(k *call) bool {
-	return k.method == http.MethodGet || k.method == http.MethodPut || k.once != "" && s.knows.Load()
+// repeatable reports whether asking twice does no more than asking once. What is bound to
+// a version would fail the second time for having succeeded the first.
+func (c *Client) repeatable(k *call) bool {
+	return k.method == http.MethodGet || k.method == http.MethodPut && c.version == "" || k.once != "" && c.knows.Load()
 }
 
 // get asks for path and decodes the answer into v.
@@ -278,11 +282,19 @@ func (c *Client) send(ctx context.Context, k *call, body []byte, token string) (
 	if k.once != "" {
 		r.Header.Set("Idempotency-Key", k.once)
 	}
+	if token != "" { // asking for one changes nothing
+		if err := c.setVersion(k, r.Header); err != nil {
+			return nil, err
+		}
+	}
 	w, err := c.open(r, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}
 	defer w.Body.Close()
+	if k.seen != nil {
+		k.seen(w.Header)
+	}
 	reply, err := io.ReadAll(io.LimitReader(w.Body, maxReply))
 	if err != nil {
 		return nil, c.broken(ctx, err)
@@ -308,7 +320,9 @@ func (c *Client) open(r *http.Request, statuses ...int) (*http.Response, error) 
 	if err != nil {
 		return nil, c.broken(r.Context(), err)
 	}
-	return nil, newError(w.StatusCode, reply)
+	e := newError(w.StatusCode, reply)
+	e.Request = w.Header.Get("X-Request-Id")
+	return nil, e
 }
 
 func (c *Client) setHeader(h http.Header, token string) {

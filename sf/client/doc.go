@@ -8,5 +8,5 @@
 // Tokens are got and renewed behind the scenes. Calls that are safe to repeat are
 // repeated when the connection breaks; a create is, because each carries an
 // idempotency key, where the server knows those. FollowEvents delivers what happens
-// over as many connections as that takes.
+// over as many connections as that takes. AtVersion binds requests to what was seen.
 package client

@@ -17,7 +17,9 @@ type Error struct {
 	Status int    // of HTTP
 	Body   string // as it came
 	Told   bool   // whether the server named the class, which those of 0.2 don't
-	Err    *spec.Error
+	// Request is by what the server's log has the request; empty where it does not tell.
+	Request string
+	Err     *spec.Error
 }
 
 func (e *Error) Error() string { return e.Err.Error() }

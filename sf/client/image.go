@@ -38,12 +38,16 @@ func (c *Client) CacheImage(ctx context.Context, name string, report func(Progre
 	if err != nil {
 		return err
 	}
+	k := call{method: http.MethodPost, path: images}
 	w, err := withToken(ctx, c, func(token string) (*http.Response, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.URL+images, bytes.NewReader(body))
+		r, err := http.NewRequestWithContext(ctx, k.method, c.cfg.URL+k.path, bytes.NewReader(body))
 		if err != nil {
 			return nil, spec.Errorf(spec.ErrInvalid, "POST %s", images).Because(err)
 		}
 		c.setHeader(r.Header, token)
+		if err := c.setVersion(&k, r.Header); err != nil {
+			return nil, err
+		}
 		r.Header.Set("Accept", typeLines)
 		return c.open(r, http.StatusOK)
 	})

@@ -112,7 +112,8 @@ func (c *Client) DeleteInstance(ctx context.Context, id string) error {
 }
 
 // DeleteInstances deletes every instance of a namespace and waits until they are
-// gone. It returns their UUIDs. An empty namespace is the client's own.
+// gone. It returns their UUIDs. An empty namespace is the client's own; system must name one,
+// and its own name means every namespace.
 func (c *Client) DeleteInstances(ctx context.Context, namespace string) ([]string, error) {
 	return c.deleteAll(ctx, instances, namespace)
 }

@@ -64,17 +64,16 @@ func (c *Client) DeleteNetwork(ctx context.Context, id string) error {
 
 // DeleteNetworks deletes every network of a namespace and waits until they are
 // gone. It returns their UUIDs. ErrInUse, and nothing deleted, while one of them
-// is in use.
+// is in use. Of the namespace, see DeleteInstances.
 func (c *Client) DeleteNetworks(ctx context.Context, namespace string) ([]string, error) {
 	return c.deleteAll(ctx, networks, namespace)
 }
 
+// deleteAll leaves an empty namespace to the server: to it "system" is everything in the
+// cloud, which nobody asks for by saying nothing.
 func (c *Client) deleteAll(ctx context.Context, path, namespace string) (ids []string, err error) {
-	if namespace == "" {
-		namespace = c.cfg.Namespace
-	}
 	err = c.do(ctx, call{method: http.MethodDelete, path: path, into: &ids,
-		args: map[string]any{"confirm": true, "namespace": namespace}})
+		args: map[string]any{"confirm": true, "namespace": orNull(namespace)}})
 	return ids, err
 }
 

@@ -14,9 +14,13 @@ import (
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
-// snapshotPoll is how often a running copy is asked how far it is, and the most
+// snapshotPoll is how often a long copy is asked how far it is, and the most
 // often that its progress is written.
 const snapshotPoll = time.Second
+
+// nextLook is when a copy that has gone on for a while is asked again: soon at first,
+// since copies of small disks end soon.
+func nextLook(age time.Duration) time.Duration { return min(max(age/4, snapshotPoll/20), snapshotPoll) }
 
 // errNoSnapshots says that this node cannot keep copies.
 var errNoSnapshots = fmt.Errorf("snapshots: %w by this node's volumes", errors.ErrUnsupported)
@@ -63,8 +67,10 @@ func (a *Agent) runSnapshot(ctx context.Context, i *spec.Instance, op *spec.Oper
 		return 0, ctx.Err()
 	case err != nil:
 		return a.failSnapshot(ctx, op, err)
+	case !ended && resumed:
+		return nextLook(a.Clock.Now().Sub(op.Status.Since)), nil
 	case !ended:
-		return snapshotPoll, nil
+		return nextLook(0), nil
 	}
 	return a.finishSnapshot(ctx, keep, op)
 }
