@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/events"
 )
 
 // Config of a Host. The zero value is a host with 8 CPUs, 32 GiB of memory and
@@ -67,7 +68,7 @@ type Host struct {
 
 	mu       sync.Mutex
 	machines map[string]*machine
-	streams  []*stream
+	events   events.Hub
 	pid      int
 	faults   faults
 	vol      volumes
@@ -95,6 +96,7 @@ func NewHost(cfg Config) *Host {
 		cfg:      cfg,
 		machines: map[string]*machine{},
 		pid:      1000,
+		events:   events.Hub{Driver: "fake"},
 		faults:   faults{hook: cfg.Hook, calls: map[string]int{}},
 		vol: volumes{
 			images: map[string]driver.Image{}, instances: map[string][]made{},

@@ -50,7 +50,7 @@ func (m *machine) do(what string) {
 // reset is a new boot of the guest in the machine that runs.
 func (m *machine) reset() {
 	m.status.Resets++
-	m.host.publish(driver.Event{ID: m.spec.ID, State: m.status.State, Reason: "guest restarted"})
+	m.host.events.Publish(driver.Event{ID: m.spec.ID, State: m.status.State, Reason: "guest restarted"})
 	m.banner()
 }
 
@@ -65,7 +65,7 @@ func (m *machine) banner() {
 func (m *machine) change(s driver.State, reason string) {
 	m.status.State, m.status.Reason = s, reason
 	m.status.Since = m.host.cfg.Now()
-	m.host.publish(driver.Event{ID: m.spec.ID, State: s, Reason: reason})
+	m.host.events.Publish(driver.Event{ID: m.spec.ID, State: s, Reason: reason})
 }
 
 // end turns the machine off; its consoles and screens read

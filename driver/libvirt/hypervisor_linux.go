@@ -12,6 +12,7 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/events"
 )
 
 // Hypervisor runs machines through libvirt. Besides driver.Hypervisor it is a
@@ -21,7 +22,7 @@ type Hypervisor struct {
 	reg    registry
 	lock   *os.File
 	boot   string // the host's
-	events hub
+	events events.Hub
 
 	probing chan struct{} // holds a token while probing
 	probed  *probe
@@ -62,7 +63,7 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 		return nil, fmt.Errorf("libvirt: registry: %w", err)
 	}
 	h := &Hypervisor{
-		cfg: cfg, reg: reg, lock: lock, boot: boot,
+		cfg: cfg, reg: reg, lock: lock, boot: boot, events: events.Hub{Driver: "libvirt"},
 		probing: make(chan struct{}, 1), machines: map[string]*machine{},
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -282,7 +283,7 @@ func (h *Hypervisor) Close() error {
 	if eye != nil {
 		eye.cut()
 	}
-	h.events.close()
+	h.events.Close()
 	for _, m := range all {
 		m.console.detach()
 	}

@@ -272,7 +272,7 @@ func (m *machine) destroy(ctx context.Context) error {
 	m.mu.Lock()
 	m.file, m.filed, m.seen = entry{Note: note{State: driver.Defined}}, false, seen{}
 	m.mu.Unlock()
-	m.h.events.publish(driver.Event{ID: m.id, Reason: "destroyed"})
+	m.h.events.Publish(driver.Event{ID: m.id, Reason: "destroyed"})
 	return nil
 }
 

@@ -95,7 +95,7 @@ func (m *machine) define(ctx context.Context, spec driver.Spec) error {
 	if err != nil {
 		return fmt.Errorf("define: %w", noRoom(err))
 	}
-	m.h.events.publish(driver.Event{ID: m.id, State: driver.Defined})
+	m.h.events.Publish(driver.Event{ID: m.id, State: driver.Defined})
 	return nil
 }
 
@@ -200,7 +200,7 @@ func (m *machine) conclude(s seen) (driver.Status, error) {
 // status is the machine for people.
 func (m *machine) status(s seen) driver.Status {
 	n := m.note()
-	st := driver.Status{ID: m.id, State: n.State, Since: n.Since, Reason: n.Reason, Boot: n.Boot, Resets: n.Resets}
+	st := n.status(m.id)
 	if s.active() && n.State.On() {
 		st.PID = m.findPID()
 	}
@@ -238,12 +238,7 @@ func (m *machine) update(edit func(note) note) error {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)
 	}
-	switch {
-	case moved:
-		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: after.Reason})
-	case after.Resets != before.Resets:
-		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: "the guest restarted"})
-	}
+	m.h.events.Changed(before.status(m.id), after.status(m.id))
 	return err
 }
 

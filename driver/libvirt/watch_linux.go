@@ -81,7 +81,7 @@ func (h *Hypervisor) watchOnce(first func()) error {
 	// What happened meanwhile, and between the subscription and here, no event tells.
 	h.expectNone()
 	h.lookAtAll(alive)
-	h.events.publish(driver.Event{})
+	h.events.Publish(driver.Event{})
 	first()
 	tick := time.NewTicker(h.cfg.Every)
 	defer tick.Stop()
@@ -165,7 +165,7 @@ func (h *Hypervisor) happened(ctx context.Context, e any) {
 		}
 		h.look(ctx, e.Msg.Dom, hint)
 		if e.Msg.Event == eventUndefined {
-			h.events.publish(driver.Event{ID: textUUID(e.Msg.Dom.UUID)})
+			h.events.Publish(driver.Event{ID: textUUID(e.Msg.Dom.UUID)})
 		}
 	case *golibvirt.DomainEventCallbackRebootMsg:
 		if id := textUUID(e.Msg.Dom.UUID); e.Msg.Dom.Name == domainName(id) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/events"
 )
 
 // Hypervisor runs machines on QEMU. Besides driver.Hypervisor it is a
@@ -20,7 +21,7 @@ type Hypervisor struct {
 	cfg    Config
 	reg    registry
 	lock   *os.File
-	events hub
+	events events.Hub
 
 	probing sync.Mutex // held while probing; guards probed until probeDone
 	probed  *probe
@@ -56,7 +57,7 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("qemu: registry: %w", err)
 	}
-	h := &Hypervisor{cfg: cfg, reg: reg, lock: lock, machines: map[string]*machine{}}
+	h := &Hypervisor{cfg: cfg, reg: reg, lock: lock, events: events.Hub{Driver: "qemu"}, machines: map[string]*machine{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if err := h.adoptAll(ctx); err != nil {
 		h.Close()
@@ -229,7 +230,7 @@ func (h *Hypervisor) Close() error {
 	h.closed = true
 	h.mu.Unlock()
 	h.cancel()
-	h.events.close()
+	h.events.Close()
 	h.work.Wait()
 	return h.lock.Close()
 }

@@ -225,6 +225,6 @@ func (m *machine) destroy(ctx context.Context) error {
 		return err
 	}
 	m.h.forget(m)
-	m.h.events.publish(driver.Event{ID: m.id, Reason: "destroyed"})
+	m.h.events.Publish(driver.Event{ID: m.id, Reason: "destroyed"})
 	return nil
 }

@@ -74,8 +74,7 @@ func (m *machine) update(edit func(*record) (durable bool)) error {
 	m.mu.Lock()
 	before := m.rec
 	durable := edit(&m.rec)
-	moved := m.rec.State != before.State || m.rec.Boot != before.Boot || m.rec.Since.IsZero()
-	if moved {
+	if m.rec.State != before.State || m.rec.Boot != before.Boot || m.rec.Since.IsZero() {
 		m.rec.Since = m.h.cfg.Now()
 	}
 	after, idle := m.rec, m.undefined || m.rec == before && !m.unsaved
@@ -91,12 +90,7 @@ func (m *machine) update(edit func(*record) (durable bool)) error {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)
 	}
-	switch {
-	case moved:
-		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: after.Reason})
-	case after.Resets != before.Resets:
-		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: "the guest restarted"})
-	}
+	m.h.events.Changed(before.status(m.id), after.status(m.id))
 	return err
 }
 
@@ -111,7 +105,7 @@ func (m *machine) record() record {
 func (m *machine) status() (driver.Status, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := driver.Status{ID: m.id, State: m.rec.State, Since: m.rec.Since, Reason: m.rec.Reason, Boot: m.rec.Boot, Resets: m.rec.Resets}
+	s := m.rec.status(m.id)
 	if m.session != nil && s.State.On() {
 		s.PID = m.session.child.PID
 	}

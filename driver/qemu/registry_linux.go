@@ -48,6 +48,11 @@ type record struct {
 	RebootBy time.Time `json:"reboot_by,omitzero"`
 }
 
+// status is the record for people.
+func (r record) status(id string) driver.Status {
+	return driver.Status{ID: id, State: r.State, Since: r.Since, Reason: r.Reason, Boot: r.Boot, Resets: r.Resets}
+}
+
 type verdict struct {
 	State  driver.State `json:"state"`
 	Reason string       `json:"reason,omitempty"`
