@@ -285,7 +285,7 @@ func (h *Hypervisor) Close() error {
 	}
 	h.events.Close()
 	for _, m := range all {
-		m.console.detach()
+		m.console.Close()
 	}
 	h.work.Wait()
 	return h.lock.Close()

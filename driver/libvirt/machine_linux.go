@@ -12,6 +12,7 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/console"
 )
 
 // machine is what we hold of one: locks, its file, and its viewers.
@@ -26,7 +27,7 @@ type machine struct {
 	op      chan struct{}
 	looking chan struct{}
 
-	console *port
+	console *console.Port
 
 	mu    sync.Mutex // of what follows; held for no longer than a write to disk
 	file  entry
@@ -40,7 +41,7 @@ func newMachine(h *Hypervisor, id string, e entry, filed bool) *machine {
 	m := &machine{
 		h: h, id: id, op: make(chan struct{}, 1), looking: make(chan struct{}, 1), file: e, filed: filed,
 	}
-	m.console = newPort(m)
+	m.console = newConsole(m)
 	return m
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shakenfist/cloud/driver/internal/console"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -22,7 +23,7 @@ var errMute = errors.New("the emulator does not answer")
 type session struct {
 	m       *machine
 	child   *child
-	console *port
+	console *console.Port
 	screen  screen
 	poke    chan struct{} // holds a token while the state should be asked for
 	met     chan struct{} // closed after the first try to connect
@@ -45,7 +46,7 @@ func newSession(m *machine, c *child) *session {
 		m: m, child: c, poke: make(chan struct{}, 1),
 		met: make(chan struct{}), gone: make(chan struct{}),
 	}
-	s.console = newPort(s)
+	s.console = newConsole(m.h, m.id)
 	return s
 }
 
@@ -206,7 +207,7 @@ func (s *session) event(e qmp.Event) {
 func (s *session) end(how string) {
 	s.drop()
 	s.child.close()
-	s.console.end()
+	s.console.End()
 	s.screen.end()
 	s.m.h.cleanup(s.m.id)
 	s.m.conclude(s.ending(how))
@@ -217,7 +218,7 @@ func (s *session) end(how string) {
 func (s *session) detach() {
 	s.drop()
 	s.child.close()
-	s.console.detach()
+	s.console.Close()
 	s.screen.detach()
 }
 
