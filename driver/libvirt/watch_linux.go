@@ -9,6 +9,7 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/consolelog"
 	"golang.org/x/sys/unix"
 )
 
@@ -228,7 +229,7 @@ func (h *Hypervisor) housekeeping(ctx context.Context) {
 		if !m.known() {
 			continue
 		}
-		if err := boundLog(consoleLog(m.spec()), h.cfg.ConsoleLimit); err != nil {
+		if err := consolelog.Bound(consoleLog(m.spec()), h.cfg.ConsoleLimit); err != nil {
 			h.cfg.Log.Warn("cannot bound a console log", "machine", m.id, "error", err)
 		}
 		if m.note().State == driver.Stalled && hasRoom(m.spec()) {

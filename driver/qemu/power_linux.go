@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/consolelog"
 	"golang.org/x/sys/unix"
 )
 
@@ -108,7 +109,7 @@ func (m *machine) keepHouse() {
 	for path, limit := range map[string]int64{
 		consoleLog(def.Spec): m.h.cfg.ConsoleLimit, m.h.reg.path(m.id, "qemu.log"): messagesLimit,
 	} {
-		if err := boundLog(path, limit); err != nil {
+		if err := consolelog.Bound(path, limit); err != nil {
 			m.h.cfg.Log.Warn("cannot bound a log", "machine", m.id, "error", err)
 		}
 	}
