@@ -1,8 +1,6 @@
 package libvirt
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -12,11 +10,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/tap"
 )
 
 // number finds a number among typed parameters, 0 when it is not there.
@@ -64,7 +62,7 @@ func (h *Hypervisor) Stats(ctx context.Context, id string) (driver.Stats, error)
 		}
 		for _, n := range m.spec().NICs {
 			// What the host sends into a tap the guest receives.
-			in, out, err := tapCounters(n)
+			in, out, err := tap.Counters(n.NetNS, n.Tap)
 			if err != nil {
 				return fmt.Errorf("tap %s: %w", n.Tap, err)
 			}
@@ -74,28 +72,6 @@ func (h *Hypervisor) Stats(ctx context.Context, id string) (driver.Stats, error)
 		return nil
 	})
 	return st, err
-}
-
-// tapCounters reads how many bytes a tap got from its guest and gave it.
-func tapCounters(n driver.NIC) (in, out int64, err error) {
-	ns := n.NetNS
-	if ns == "" {
-		ns = "/proc/self/ns/net"
-	}
-	var text []byte
-	err = inNamespace(ns, func() (err error) {
-		text, err = os.ReadFile("/proc/thread-self/net/dev")
-		return err
-	})
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() {
-		name, rest, _ := strings.Cut(strings.TrimSpace(lines.Text()), ":")
-		if name == n.Tap {
-			var skip int64
-			_, err = fmt.Sscan(rest, &in, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &out)
-		}
-	}
-	return in, out, err
 }
 
 // Display implements driver.Displayer, on a socket that libvirt makes for each

@@ -6,13 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/drivertest/guest"
+	"github.com/shakenfist/cloud/driver/internal/netns"
+	"github.com/shakenfist/cloud/driver/internal/tap"
 	"golang.org/x/sys/unix"
 )
 
@@ -148,45 +148,22 @@ func (l *lab) qemuImg(args ...string) {
 
 // namespace is a network namespace that lives as long as a test, by the path of
 // a descriptor.
-type namespace struct {
-	path string
-	fd   *os.File
-}
+type namespace struct{ path string }
 
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
-	var n namespace
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlock: the thread ends
-		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			n.fd, err = os.Open("/proc/self/task/" + strconv.Itoa(unix.Gettid()) + "/ns/net")
-		}
-	}()
-	<-done
+	f, err := netns.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { n.fd.Close() })
-	n.path = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.fd.Fd())
-	return &n
+	t.Cleanup(func() { f.Close() })
+	return &namespace{fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())}
 }
 
 // in runs f in the namespace.
 func (n *namespace) in(t *testing.T, f func() error) {
 	t.Helper()
-	errs := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := unix.Setns(int(n.fd.Fd()), unix.CLONE_NEWNET)
-		if err == nil {
-			err = f()
-		}
-		errs <- err
-	}()
-	if err := <-errs; err != nil {
+	if err := netns.Do(n.path, f); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -194,21 +171,12 @@ func (n *namespace) in(t *testing.T, f func() error) {
 // tap makes a persistent tap that is up.
 func (n *namespace) tap(t *testing.T, name string) {
 	t.Helper()
+	if err := tap.Make(n.path, name); err != nil {
+		t.Fatal(err)
+	}
 	n.in(t, func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
 		req, err := unix.NewIfreq(name)
 		if err != nil {
-			return err
-		}
-		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
-			return err
-		}
-		if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
 			return err
 		}
 		s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

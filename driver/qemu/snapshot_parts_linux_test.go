@@ -95,22 +95,3 @@ func TestCreateQCOW2(t *testing.T) {
 		}
 	}
 }
-
-func TestParseCounters(t *testing.T) {
-	table := []byte(`Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo: 100 1 0 0 0 0 0 0 100 1 0 0 0 0 0 0
-  tap1: 7000 9 0 0 0 0 0 0 8000 10 0 0 0 0 0 0
- tap10:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
-`)
-	for name, want := range map[string][2]int64{"tap1": {7000, 8000}, "tap10": {1, 9}} {
-		if in, out, err := parseCounters(table, name); err != nil || in != want[0] || out != want[1] {
-			t.Errorf("%s: %d, %d, %v", name, in, out, err)
-		}
-	}
-	for _, name := range []string{"tap", "tap2", "", " face "} {
-		if _, _, err := parseCounters(table, name); err == nil {
-			t.Errorf("found %q", name)
-		}
-	}
-}
