@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/shakenfist/cloud/driver/internal/console"
+	"github.com/shakenfist/cloud/driver/internal/socket"
 )
 
 // Console implements driver.Consoler. ctx bounds the opening only.
@@ -26,8 +27,7 @@ func newConsole(m *machine) *console.Port {
 	return console.New(console.Config{
 		Name: "libvirt: console of " + m.id, Go: m.h.work.Go, Context: m.h.ctx, Timeout: m.h.cfg.Timeout,
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			d := net.Dialer{Timeout: m.h.cfg.Timeout}
-			return d.DialContext(ctx, "unix", consoleSocket(m.spec()))
+			return socket.Dial(ctx, consoleSocket(m.spec()), m.h.cfg.Timeout)
 		},
 	})
 }

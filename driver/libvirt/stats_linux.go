@@ -8,12 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
-	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/socket"
 	"github.com/shakenfist/cloud/driver/internal/tap"
 )
 
@@ -100,7 +98,7 @@ func (h *Hypervisor) Display(ctx context.Context, id string) (io.ReadWriteCloser
 			return fmt.Errorf("libvirt names no socket for the screen")
 		}
 		return h.again(ctx, func() (bool, error) {
-			view, err = dialVia(ctx, h.place().path(d.Listen[0].Socket), h.cfg.Timeout)
+			view, err = socket.Dial(ctx, h.place().path(d.Listen[0].Socket), h.cfg.Timeout)
 			return errors.Is(err, fs.ErrNotExist), err // where a libvirtd that is gone had it: its successor comes
 		})
 	})
@@ -108,16 +106,4 @@ func (h *Hypervisor) Display(ctx context.Context, id string) (io.ReadWriteCloser
 		return nil, err
 	}
 	return view, nil
-}
-
-// dialVia dials a socket whose path may be longer than an address holds: through a
-// descriptor of its directory.
-func dialVia(ctx context.Context, path string, timeout time.Duration) (net.Conn, error) {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	d := net.Dialer{Timeout: timeout}
-	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/shakenfist/cloud/driver/internal/console"
+	"github.com/shakenfist/cloud/driver/internal/socket"
 )
 
 // Console implements driver.Consoler. ctx bounds the opening only.
@@ -28,7 +29,7 @@ func newConsole(h *Hypervisor, id string) *console.Port {
 	return console.New(console.Config{
 		Name: "qemu: console of " + id, Go: h.work.Go, Context: h.ctx, Timeout: h.cfg.Timeout,
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			return dial(ctx, h.reg.path(id, "serial"), h.cfg.Timeout)
+			return socket.Dial(ctx, h.reg.path(id, "serial"), h.cfg.Timeout)
 		},
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/socket"
 )
 
 // maxChain bounds how many images may lie on one another.
@@ -65,15 +66,15 @@ func (h *Hypervisor) openAll(d definition) (l launch, in *inherited, err error) 
 	}
 	in.add(said)
 	in.add(said)
-	for _, socket := range []struct {
+	for _, end := range []struct {
 		name string
 		fd   *int
 	}{{"qmp", &l.QMP}, {"serial", &l.Serial}} {
-		f, err := listen(h.reg.path(s.ID, socket.name))
+		f, err := socket.Listen(h.reg.path(s.ID, end.name))
 		if err != nil {
 			return l, in, err
 		}
-		*socket.fd = in.add(f)
+		*end.fd = in.add(f)
 	}
 	if l.LogSet, err = in.open(consoleLog(s), os.O_WRONLY|os.O_CREATE|os.O_APPEND); err != nil {
 		return l, in, err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver/internal/console"
+	"github.com/shakenfist/cloud/driver/internal/socket"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -113,7 +114,7 @@ func (s *session) reconnect(retry *time.Timer) {
 func (s *session) connect(ctx context.Context) error {
 	ctx, cancel := s.m.h.bounded(ctx)
 	defer cancel()
-	conn, err := dial(ctx, s.m.h.reg.path(s.m.id, "qmp"), s.m.h.cfg.Timeout)
+	conn, err := socket.Dial(ctx, s.m.h.reg.path(s.m.id, "qmp"), s.m.h.cfg.Timeout)
 	if err != nil {
 		return err
 	}
