@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/qcow2"
 	"github.com/shakenfist/cloud/driver/internal/socket"
 )
 
@@ -118,15 +119,12 @@ func openChain(in *inherited, d driver.Disk) ([]layer, error) {
 		if format != "qcow2" {
 			return chain, nil
 		}
-		below, err := readBacking(in.files[len(in.files)-1])
+		below, err := qcow2.Below(in.files[len(in.files)-1])
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
 		if below.Path == "" {
 			return chain, nil
-		}
-		if !filepath.IsAbs(below.Path) {
-			below.Path = filepath.Join(filepath.Dir(path), below.Path)
 		}
 		path, format, flags = below.Path, below.Format, os.O_RDONLY
 	}

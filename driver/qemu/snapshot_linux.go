@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/qcow2"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -105,7 +106,7 @@ func (s *session) copy(ctx context.Context, all []part) error {
 
 // addTarget makes a target and a node of it.
 func (s *session) addTarget(ctx context.Context, p part, size int64) error {
-	f, err := createQCOW2(p.path, size)
+	f, err := qcow2.Create(p.path, size)
 	if err != nil {
 		return noSpace(err)
 	}
