@@ -13,6 +13,7 @@ import (
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/internal/events"
+	"github.com/shakenfist/cloud/driver/internal/host"
 )
 
 // Hypervisor runs machines through libvirt. Besides driver.Hypervisor it is a
@@ -54,7 +55,7 @@ var (
 // already are adopted as soon as it answers.
 func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 	cfg = cfg.withDefaults()
-	boot, err := bootID()
+	boot, err := host.BootID()
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/internal/console"
+	"github.com/shakenfist/cloud/driver/internal/room"
 )
 
 // machine is what we hold of one: locks, its file, and its viewers.
@@ -76,10 +77,10 @@ func (m *machine) define(ctx context.Context, spec driver.Spec) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(spec.Dir), 0o755); err != nil {
-		return noSpace(err)
+		return room.Mark(err)
 	}
 	if err := os.MkdirAll(spec.Dir, 0o711); err != nil {
-		return noSpace(err)
+		return room.Mark(err)
 	}
 	text, err := m.draft(ctx, spec)
 	if err != nil {

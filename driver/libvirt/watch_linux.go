@@ -3,14 +3,13 @@ package libvirt
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/internal/consolelog"
-	"golang.org/x/sys/unix"
+	"github.com/shakenfist/cloud/driver/internal/room"
 )
 
 // Events of libvirt's public interface (libvirt-domain.h).
@@ -19,7 +18,6 @@ const (
 	eventUndefined  = 1
 	eventShutdown   = 6
 	shutdownByHost  = 2
-	enoughRoom      = 1 << 20 // bytes that make it worthwhile to let a stalled machine try again
 	jobNothing      = 0
 	jobCompletedMsg = "operation"
 )
@@ -232,7 +230,7 @@ func (h *Hypervisor) housekeeping(ctx context.Context) {
 		if err := consolelog.Bound(consoleLog(m.spec()), h.cfg.ConsoleLimit); err != nil {
 			h.cfg.Log.Warn("cannot bound a console log", "machine", m.id, "error", err)
 		}
-		if m.note().State == driver.Stalled && hasRoom(m.spec()) {
+		if m.note().State == driver.Stalled && room.For(m.spec()) {
 			h.later(m.id, (*machine).unstall)
 		}
 	}
@@ -259,17 +257,4 @@ func (h *Hypervisor) later(id string, act func(*machine, context.Context) error)
 			h.cfg.Log.Error("libvirt: in the background", "machine", id, "error", err)
 		}
 	})
-}
-
-func hasRoom(s driver.Spec) bool {
-	for _, d := range s.Disks {
-		var st unix.Statfs_t
-		if d.CDROM || d.ReadOnly || unix.Statfs(filepath.Dir(d.Path), &st) != nil {
-			continue
-		}
-		if st.Bavail*uint64(st.Bsize) < enoughRoom {
-			return false
-		}
-	}
-	return true
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/room"
 )
 
 // Create implements driver.Hypervisor.
@@ -110,13 +111,13 @@ func (m *machine) define(spec driver.Spec, made bool) (again bool, err error) {
 		def.MadeDir = true
 	}
 	if err := os.MkdirAll(filepath.Dir(spec.Dir), 0o755); err != nil {
-		return false, noSpace(err)
+		return false, room.Mark(err)
 	}
 	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
-		return false, noSpace(err)
+		return false, room.Mark(err)
 	}
 	if err := m.h.reg.create(def); err != nil {
-		return false, noSpace(err)
+		return false, room.Mark(err)
 	}
 	m.mu.Lock()
 	m.def, m.undefined = def, false

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/internal/qcow2"
+	"github.com/shakenfist/cloud/driver/internal/room"
 	"github.com/shakenfist/cloud/driver/internal/socket"
 )
 
@@ -32,7 +33,7 @@ func (in *inherited) add(f *os.File) int {
 func (in *inherited) open(path string, flags int) (int, error) {
 	f, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
-		return 0, noSpace(err)
+		return 0, room.Mark(err)
 	}
 	set := len(in.sets) + 1
 	in.sets = append(in.sets, fdSet{FD: in.add(f), Set: set})
@@ -63,7 +64,7 @@ func (h *Hypervisor) openAll(d definition) (l launch, in *inherited, err error) 
 	in.add(null)
 	said, err := os.OpenFile(h.reg.path(s.ID, "qemu.log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
-		return l, in, noSpace(err)
+		return l, in, room.Mark(err)
 	}
 	in.add(said)
 	in.add(said)
@@ -152,7 +153,7 @@ func (h *Hypervisor) openFirmware(in *inherited, s driver.Spec) (*firmware, erro
 			err = os.Rename(nvram(s)+".tmp", nvram(s))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("UEFI variables: %w", noSpace(err))
+			return nil, fmt.Errorf("UEFI variables: %w", room.Mark(err))
 		}
 	}
 	f.Vars, err = in.open(nvram(s), os.O_RDWR)

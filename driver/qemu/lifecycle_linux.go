@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/host"
 )
 
 // politely is how long a QEMU may take to close its files when told to quit.
@@ -45,7 +46,7 @@ func (m *machine) start(ctx context.Context) error {
 		return fmt.Errorf("start: %w", err)
 	}
 	defer files.close()
-	boot, err := bootID()
+	boot, err := host.BootID()
 	if err != nil {
 		return err
 	}

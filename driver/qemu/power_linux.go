@@ -7,7 +7,7 @@ import (
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/internal/consolelog"
-	"golang.org/x/sys/unix"
+	"github.com/shakenfist/cloud/driver/internal/room"
 )
 
 // rebootWithin is how long after Reboot a shutdown of the guest means a new boot.
@@ -15,9 +15,6 @@ const rebootWithin = 5 * time.Minute
 
 // messagesLimit is how many bytes of QEMU's own messages are kept.
 const messagesLimit = 256 << 10
-
-// enoughRoom in bytes makes it worthwhile to let a stalled machine try again.
-const enoughRoom = 1 << 20
 
 // Pause implements driver.Pauser. A stalled machine cannot be paused.
 func (h *Hypervisor) Pause(ctx context.Context, id string) error {
@@ -113,7 +110,7 @@ func (m *machine) keepHouse() {
 			m.h.cfg.Log.Warn("cannot bound a log", "machine", m.id, "error", err)
 		}
 	}
-	if rec.State != driver.Stalled || !s.wantsRoom() || !hasRoom(def.Spec) {
+	if rec.State != driver.Stalled || !s.wantsRoom() || !room.For(def.Spec) {
 		return
 	}
 	select {
@@ -142,20 +139,7 @@ func (s *session) afterJob() {
 		return
 	}
 	defer s.m.release()
-	if s.sync(ctx) == nil && hasRoom(s.m.spec()) {
+	if s.sync(ctx) == nil && room.For(s.m.spec()) {
 		s.retry(ctx, s.m.record().Boot)
 	}
-}
-
-func hasRoom(s driver.Spec) bool {
-	for _, d := range s.Disks {
-		var st unix.Statfs_t
-		if d.CDROM || d.ReadOnly || unix.Statfs(d.Path, &st) != nil {
-			continue
-		}
-		if st.Bavail*uint64(st.Bsize) < enoughRoom {
-			return false
-		}
-	}
-	return true
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/internal/qcow2"
+	"github.com/shakenfist/cloud/driver/internal/room"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -108,7 +109,7 @@ func (s *session) copy(ctx context.Context, all []part) error {
 func (s *session) addTarget(ctx context.Context, p part, size int64) error {
 	f, err := qcow2.Create(p.path, size)
 	if err != nil {
-		return noSpace(err)
+		return room.Mark(err)
 	}
 	defer f.Close()
 	var set struct {
@@ -143,7 +144,7 @@ func (h *Hypervisor) SnapshotJob(ctx context.Context, id, name string) (st drive
 	// QEMU would stop the machine for that.
 	for _, path := range unsettled {
 		if err := syncFile(path); err != nil {
-			st.Err = fmt.Errorf("qemu: machine %s: snapshot: %w", id, noSpace(err))
+			st.Err = fmt.Errorf("qemu: machine %s: snapshot: %w", id, room.Mark(err))
 			return st, nil
 		}
 	}
