@@ -25,7 +25,7 @@ func (h *Hypervisor) Console(ctx context.Context, id string) (io.ReadWriteCloser
 // newConsole makes the port that a machine has from one start to the next.
 func newConsole(m *machine) *console.Port {
 	return console.New(console.Config{
-		Name: "libvirt: console of " + m.id, Go: m.h.work.Go, Context: m.h.ctx, Timeout: m.h.cfg.Timeout,
+		Name: "libvirt: console of " + m.id, Go: m.h.calls.Go, Context: m.h.calls.Context(), Timeout: m.h.cfg.Timeout,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			return socket.Dial(ctx, consoleSocket(m.spec()), m.h.cfg.Timeout)
 		},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/calls"
 	"github.com/shakenfist/cloud/driver/internal/events"
 	"github.com/shakenfist/cloud/driver/internal/host"
 )
@@ -24,16 +24,12 @@ type Hypervisor struct {
 	lock   *os.File
 	boot   string // the host's
 	events events.Hub
+	calls  *calls.Group
 
 	probing chan struct{} // holds a token while probing
 	probed  *probe
 
-	ctx    context.Context // ends at Close
-	cancel context.CancelFunc
-	work   sync.WaitGroup // our goroutines and calls
-
 	mu       sync.Mutex
-	closed   bool
 	where    *place // of libvirtd, as of the last connection
 	eye      *conn  // of queries and events; nil while libvirtd is away
 	machines map[string]*machine
@@ -64,10 +60,9 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 		return nil, fmt.Errorf("libvirt: registry: %w", err)
 	}
 	h := &Hypervisor{
-		cfg: cfg, reg: reg, lock: lock, boot: boot, events: events.Hub{Driver: "libvirt"},
+		cfg: cfg, reg: reg, lock: lock, boot: boot, events: events.Hub{Driver: "libvirt"}, calls: calls.New("libvirt: hypervisor"),
 		probing: make(chan struct{}, 1), machines: map[string]*machine{},
 	}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
 	ids, err := reg.ids()
 	if err != nil {
 		h.Close()
@@ -79,7 +74,7 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 		}
 	}
 	first := make(chan struct{})
-	h.work.Go(func() { h.watch(sync.OnceFunc(func() { close(first) })) })
+	h.calls.Go(func() { h.watch(sync.OnceFunc(func() { close(first) })) })
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	select {
@@ -90,21 +85,10 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 	return h, nil
 }
 
-// enter begins a call: it fails when the driver is closed, which then waits for
-// leave. The context it returns ends with the driver too.
-func (h *Hypervisor) enter(ctx context.Context) (context.Context, func(), error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return nil, nil, fmt.Errorf("libvirt: hypervisor: %w", fs.ErrClosed)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	h.work.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(h.ctx, cancel)
-	return ctx, func() { stop(); cancel(); h.work.Done() }, nil
+// enter begins a call, which ends with leave, or with its context when the driver is
+// closed.
+func (h *Hypervisor) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+	return h.calls.Enter(ctx)
 }
 
 // hold returns the entry of a machine, made where there is none, and keeps it in
@@ -268,19 +252,16 @@ func (h *Hypervisor) survey(ctx context.Context) (map[string]seen, error) {
 // Close implements driver.Hypervisor: it waits for calls under way, which end
 // early, and leaves the machines running.
 func (h *Hypervisor) Close() error {
-	h.mu.Lock()
-	if h.closed {
-		h.mu.Unlock()
+	if !h.calls.Close() {
 		return nil
 	}
-	h.closed = true
+	h.mu.Lock()
 	eye := h.eye
 	var all []*machine
 	for _, m := range h.machines {
 		all = append(all, m)
 	}
 	h.mu.Unlock()
-	h.cancel()
 	if eye != nil {
 		eye.cut()
 	}
@@ -288,6 +269,6 @@ func (h *Hypervisor) Close() error {
 	for _, m := range all {
 		m.console.Close()
 	}
-	h.work.Wait()
+	h.calls.Wait()
 	return h.lock.Close()
 }

@@ -27,9 +27,9 @@ const (
 func (h *Hypervisor) watch(first func()) {
 	defer first()
 	silent := true
-	for h.ctx.Err() == nil {
+	for h.calls.Context().Err() == nil {
 		err := h.watchOnce(first)
-		if h.ctx.Err() != nil {
+		if h.calls.Context().Err() != nil {
 			return
 		}
 		if silent {
@@ -39,7 +39,7 @@ func (h *Hypervisor) watch(first func()) {
 		timer := time.NewTimer(retryEvery)
 		select {
 		case <-timer.C:
-		case <-h.ctx.Done():
+		case <-h.calls.Context().Done():
 			timer.Stop()
 		}
 	}
@@ -47,14 +47,14 @@ func (h *Hypervisor) watch(first func()) {
 
 // watchOnce lasts as long as a connection does; nil after one that worked.
 func (h *Hypervisor) watchOnce(first func()) error {
-	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(h.calls.Context(), h.cfg.Timeout)
 	c, err := connect(ctx, h.cfg.Socket)
 	cancel()
 	if err != nil {
 		return err
 	}
 	defer c.cut()
-	stop := context.AfterFunc(h.ctx, c.cut)
+	stop := context.AfterFunc(h.calls.Context(), c.cut)
 	defer stop()
 	streams, err := h.subscribe(c)
 	defer streams.drain()
@@ -68,9 +68,9 @@ func (h *Hypervisor) watchOnce(first func()) error {
 	h.use(c, newPlace(pid))
 	defer h.use(nil, nil)
 	// Nothing below may wait for the connection's successor, which we are to make.
-	alive, dead := context.WithCancel(h.ctx)
+	alive, dead := context.WithCancel(h.calls.Context())
 	defer dead()
-	h.work.Go(func() {
+	h.calls.Go(func() {
 		defer dead()
 		select {
 		case <-c.end:
@@ -126,7 +126,7 @@ type streams struct {
 }
 
 func (h *Hypervisor) subscribe(c *conn) (s streams, err error) {
-	ctx, cancel := context.WithCancel(h.ctx)
+	ctx, cancel := context.WithCancel(h.calls.Context())
 	s.cancel = cancel
 	watchdog := time.AfterFunc(h.cfg.Timeout, c.cut)
 	defer watchdog.Stop()
@@ -239,12 +239,12 @@ func (h *Hypervisor) housekeeping(ctx context.Context) {
 // later runs an operation in the background unless somebody is busy with the
 // machine already; what asked for it then asks again.
 func (h *Hypervisor) later(id string, act func(*machine, context.Context) error) {
-	ctx, leave, err := h.enter(h.ctx)
+	ctx, leave, err := h.enter(h.calls.Context())
 	if err != nil {
 		return
 	}
 	m := h.hold(id)
-	h.work.Go(func() {
+	h.calls.Go(func() {
 		defer leave()
 		defer h.drop(m)
 		select {

@@ -42,6 +42,6 @@ func (m *machine) adopt() <-chan struct{} {
 	m.mu.Lock()
 	m.session = s
 	m.mu.Unlock()
-	m.h.work.Go(s.run)
+	m.h.calls.Go(s.run)
 	return s.met
 }

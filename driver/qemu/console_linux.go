@@ -27,7 +27,7 @@ func (h *Hypervisor) Console(ctx context.Context, id string) (io.ReadWriteCloser
 
 func newConsole(h *Hypervisor, id string) *console.Port {
 	return console.New(console.Config{
-		Name: "qemu: console of " + id, Go: h.work.Go, Context: h.ctx, Timeout: h.cfg.Timeout,
+		Name: "qemu: console of " + id, Go: h.calls.Go, Context: h.calls.Context(), Timeout: h.cfg.Timeout,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			return socket.Dial(ctx, h.reg.path(id, "serial"), h.cfg.Timeout)
 		},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/calls"
 	"github.com/shakenfist/cloud/driver/internal/events"
 )
 
@@ -22,16 +23,12 @@ type Hypervisor struct {
 	reg    registry
 	lock   *os.File
 	events events.Hub
+	calls  *calls.Group
 
 	probing sync.Mutex // held while probing; guards probed until probeDone
 	probed  *probe
 
-	ctx    context.Context // ends at Close
-	cancel context.CancelFunc
-	work   sync.WaitGroup // our goroutines and calls
-
 	mu       sync.Mutex
-	closed   bool
 	machines map[string]*machine
 }
 
@@ -57,13 +54,12 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("qemu: registry: %w", err)
 	}
-	h := &Hypervisor{cfg: cfg, reg: reg, lock: lock, events: events.Hub{Driver: "qemu"}, machines: map[string]*machine{}}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h := &Hypervisor{cfg: cfg, reg: reg, lock: lock, events: events.Hub{Driver: "qemu"}, calls: calls.New("qemu: hypervisor"), machines: map[string]*machine{}}
 	if err := h.adoptAll(ctx); err != nil {
 		h.Close()
 		return nil, fmt.Errorf("qemu: %w", err)
 	}
-	h.work.Go(h.housekeeping)
+	h.calls.Go(h.housekeeping)
 	return h, nil
 }
 
@@ -101,21 +97,10 @@ func (h *Hypervisor) adoptAll(ctx context.Context) error {
 	return nil
 }
 
-// enter begins a call: it fails when the driver is closed, which then waits for
-// leave. The context it returns ends with the driver too.
-func (h *Hypervisor) enter(ctx context.Context) (context.Context, func(), error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return nil, nil, fmt.Errorf("qemu: hypervisor: %w", fs.ErrClosed)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	h.work.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(h.ctx, cancel)
-	return ctx, func() { stop(); cancel(); h.work.Done() }, nil
+// enter begins a call, which ends with leave, or with its context when the driver is
+// closed.
+func (h *Hypervisor) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+	return h.calls.Enter(ctx)
 }
 
 // machine finds one, or ErrNotFound.
@@ -222,16 +207,11 @@ func (h *Hypervisor) forget(m *machine) {
 // Close implements driver.Hypervisor: it waits for calls under way, which end
 // early, and leaves the machines running.
 func (h *Hypervisor) Close() error {
-	h.mu.Lock()
-	if h.closed {
-		h.mu.Unlock()
+	if !h.calls.Close() {
 		return nil
 	}
-	h.closed = true
-	h.mu.Unlock()
-	h.cancel()
 	h.events.Close()
-	h.work.Wait()
+	h.calls.Wait()
 	return h.lock.Close()
 }
 
@@ -246,7 +226,7 @@ func (h *Hypervisor) housekeeping() {
 	defer tick.Stop()
 	for {
 		select {
-		case <-h.ctx.Done():
+		case <-h.calls.Context().Done():
 			return
 		case <-tick.C:
 		}

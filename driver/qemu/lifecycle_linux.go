@@ -83,14 +83,14 @@ func (s *session) birth(ctx context.Context, def definition) error {
 	err := s.change(func(r *record) { r.Process = &s.child.identity })
 	// Moving a process into a cgroup can take 10 ms, in which QEMU gets itself ready.
 	confined := make(chan error, 1)
-	m.h.work.Go(func() { confined <- m.h.confine(m.id, s.child.PID, def.Spec) })
+	m.h.calls.Go(func() { confined <- m.h.confine(m.id, s.child.PID, def.Spec) })
 	if err == nil {
 		err = s.connect(ctx)
 	}
 	if e := <-confined; err == nil {
 		err = e
 	}
-	m.h.work.Go(s.run)
+	m.h.calls.Go(s.run)
 	if err != nil {
 		return err
 	}

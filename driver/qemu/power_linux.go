@@ -116,7 +116,7 @@ func (m *machine) keepHouse() {
 	select {
 	case m.op <- struct{}{}:
 		defer m.release()
-		s.retry(m.h.ctx, rec.Boot)
+		s.retry(m.h.calls.Context(), rec.Boot)
 	default:
 	}
 }
@@ -133,7 +133,7 @@ func (s *session) retry(ctx context.Context, boot int64) {
 // overwrite what is not copied yet that is copied; where the target takes no more,
 // QEMU 7 fails the guest's write for it. Once the job has ended, it succeeds.
 func (s *session) afterJob() {
-	ctx, cancel := s.m.h.bounded(s.m.h.ctx)
+	ctx, cancel := s.m.h.bounded(s.m.h.calls.Context())
 	defer cancel()
 	if s.m.acquire(ctx) != nil {
 		return

@@ -55,7 +55,7 @@ func newSession(m *machine, c *child) *session {
 func (s *session) run() {
 	h := s.m.h
 	exit := make(chan string, 1)
-	h.work.Go(func() {
+	h.calls.Go(func() {
 		if how, err := s.child.wait(); err == nil {
 			exit <- how
 		}
@@ -76,7 +76,7 @@ func (s *session) run() {
 		case how := <-exit:
 			s.end(how)
 			return
-		case <-h.ctx.Done():
+		case <-h.calls.Context().Done():
 			s.detach()
 			return
 		case <-lost:
@@ -85,7 +85,7 @@ func (s *session) run() {
 		case <-retry.C:
 			s.reconnect(retry)
 		case <-s.poke:
-			s.hinted(h.ctx)
+			s.hinted(h.calls.Context())
 		}
 	}
 }
@@ -95,9 +95,9 @@ func (s *session) reconnect(retry *time.Timer) {
 	if s.connected() != nil {
 		return
 	}
-	err := s.connect(s.m.h.ctx)
+	err := s.connect(s.m.h.calls.Context())
 	if err == nil {
-		err = s.sync(s.m.h.ctx)
+		err = s.sync(s.m.h.calls.Context())
 	}
 	if err != nil {
 		s.m.h.cfg.Log.Warn("a machine's emulator does not answer", "machine", s.m.id, "pid", s.child.PID, "error", err)
@@ -186,12 +186,12 @@ func (s *session) event(e qmp.Event) {
 		s.mu.Unlock()
 	case "JOB_STATUS_CHANGE":
 		if data.Status == "concluded" {
-			s.m.h.work.Go(s.afterJob)
+			s.m.h.calls.Go(s.afterJob)
 		}
 		return
 	case "RESET":
 		if data.Guest { // which changes no state
-			s.m.h.work.Go(func() { s.change(restarted) })
+			s.m.h.calls.Go(func() { s.change(restarted) })
 		}
 	case "STOP", "RESUME", "BLOCK_IO_ERROR", "GUEST_PANICKED":
 	default:

@@ -74,7 +74,7 @@ func (h *Hypervisor) Snapshot(ctx context.Context, id, job string, targets []dri
 			return fmt.Errorf("snapshot: %w", err)
 		}
 		if err := s.copy(ctx, all); err != nil {
-			return errors.Join(fmt.Errorf("snapshot: %w", err), s.forgetJob(h.ctx, job))
+			return errors.Join(fmt.Errorf("snapshot: %w", err), s.forgetJob(h.calls.Context(), job))
 		}
 		return nil
 	})
