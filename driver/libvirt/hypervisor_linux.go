@@ -14,6 +14,7 @@ import (
 	"github.com/shakenfist/cloud/driver/internal/calls"
 	"github.com/shakenfist/cloud/driver/internal/events"
 	"github.com/shakenfist/cloud/driver/internal/host"
+	"github.com/shakenfist/cloud/driver/internal/token"
 )
 
 // Hypervisor runs machines through libvirt. Besides driver.Hypervisor it is a
@@ -26,7 +27,7 @@ type Hypervisor struct {
 	events events.Hub
 	calls  *calls.Group
 
-	probing chan struct{} // holds a token while probing
+	probing token.Token // of who probes
 	probed  *probe
 
 	mu       sync.Mutex
@@ -61,7 +62,7 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 	}
 	h := &Hypervisor{
 		cfg: cfg, reg: reg, lock: lock, boot: boot, events: events.Hub{Driver: "libvirt"}, calls: calls.New("libvirt: hypervisor"),
-		probing: make(chan struct{}, 1), machines: map[string]*machine{},
+		probing: token.New(), machines: map[string]*machine{},
 	}
 	ids, err := reg.ids()
 	if err != nil {
@@ -135,32 +136,15 @@ func (h *Hypervisor) locked(ctx context.Context, id string, act func(context.Con
 	defer leave()
 	m := h.hold(id)
 	defer h.drop(m)
-	if err := take(ctx, m.op); err != nil {
+	if err := m.op.Take(ctx); err != nil {
 		return fmt.Errorf("libvirt: machine %s: %w", id, err)
 	}
-	defer give(m.op)
+	defer m.op.Give()
 	if err := act(ctx, m); err != nil {
 		return fmt.Errorf("libvirt: machine %s: %w", id, err)
 	}
 	return nil
 }
-
-// take takes a lock that is a token in a channel, unless ctx ends first.
-func take(ctx context.Context, lock chan struct{}) error {
-	select {
-	case lock <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case lock <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func give(lock chan struct{}) { <-lock }
 
 // Create implements driver.Hypervisor.
 func (h *Hypervisor) Create(ctx context.Context, spec driver.Spec) error {

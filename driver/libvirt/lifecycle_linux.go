@@ -178,7 +178,7 @@ func (h *Hypervisor) first(ctx context.Context, id string, act func(context.Cont
 	defer h.drop(m)
 	_, err = m.sync(outer)
 	exists := err == nil
-	if exists && m.lastSeen().active() && len(m.op) > 0 {
+	if exists && m.lastSeen().active() && m.op.Taken() {
 		err = m.kill(outer)
 	}
 	if err != nil && !errors.Is(err, driver.ErrNotFound) {

@@ -14,6 +14,7 @@ import (
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/internal/console"
 	"github.com/shakenfist/cloud/driver/internal/room"
+	"github.com/shakenfist/cloud/driver/internal/token"
 )
 
 // machine is what we hold of one: locks, its file, and its viewers.
@@ -24,9 +25,9 @@ type machine struct {
 
 	// op is the lock of operations, looking that of asking libvirt for the state and
 	// concluding from the answer, so that an old answer never overwrites a newer
-	// one. Both are tokens in channels; op is taken first.
-	op      chan struct{}
-	looking chan struct{}
+	// one. op is taken first.
+	op      token.Token
+	looking token.Token
 
 	console *console.Port
 
@@ -40,7 +41,7 @@ type machine struct {
 
 func newMachine(h *Hypervisor, id string, e entry, filed bool) *machine {
 	m := &machine{
-		h: h, id: id, op: make(chan struct{}, 1), looking: make(chan struct{}, 1), file: e, filed: filed,
+		h: h, id: id, op: token.New(), looking: token.New(), file: e, filed: filed,
 	}
 	m.console = newConsole(m)
 	return m
@@ -145,10 +146,10 @@ func (m *machine) write(e entry) error {
 // sync looks at the machine: it asks libvirt, judges, writes down what is new,
 // tells the world, and begins what the judgement asks for.
 func (m *machine) sync(ctx context.Context) (driver.Status, error) {
-	if err := take(ctx, m.looking); err != nil {
+	if err := m.looking.Take(ctx); err != nil {
 		return driver.Status{}, err
 	}
-	defer give(m.looking)
+	defer m.looking.Give()
 	s, err := ask(ctx, m.h, func(c *conn) (seen, error) {
 		state, reason, err := c.DomainGetState(dom(m.id), 0)
 		return seen{state, reason}, err

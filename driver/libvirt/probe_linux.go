@@ -42,10 +42,10 @@ func (h *Hypervisor) Info(ctx context.Context) (driver.Info, error) {
 
 // probe returns what the host offers, found out by the first caller.
 func (h *Hypervisor) probe(ctx context.Context) (*probe, error) {
-	if err := take(ctx, h.probing); err != nil {
+	if err := h.probing.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer give(h.probing)
+	defer h.probing.Give()
 	if h.probed != nil {
 		return h.probed, nil
 	}

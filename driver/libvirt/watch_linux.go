@@ -247,12 +247,10 @@ func (h *Hypervisor) later(id string, act func(*machine, context.Context) error)
 	h.calls.Go(func() {
 		defer leave()
 		defer h.drop(m)
-		select {
-		case m.op <- struct{}{}:
-		default:
+		if !m.op.Try() {
 			return
 		}
-		defer give(m.op)
+		defer m.op.Give()
 		if err := act(m, ctx); err != nil {
 			h.cfg.Log.Error("libvirt: in the background", "machine", id, "error", err)
 		}

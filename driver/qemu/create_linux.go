@@ -34,11 +34,11 @@ func (h *Hypervisor) Create(ctx context.Context, spec driver.Spec) error {
 		if err != nil {
 			return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
 		}
-		if err := m.acquire(ctx); err != nil {
+		if err := m.op.Take(ctx); err != nil {
 			return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
 		}
 		again, err := m.define(spec, made)
-		m.release()
+		m.op.Give()
 		if again {
 			continue // it was destroyed while we waited
 		}

@@ -124,10 +124,10 @@ func (h *Hypervisor) with(ctx context.Context, id string, act func(context.Conte
 	if err != nil {
 		return err
 	}
-	if err := m.acquire(ctx); err != nil {
+	if err := m.op.Take(ctx); err != nil {
 		return fmt.Errorf("qemu: machine %s: %w", id, err)
 	}
-	defer m.release()
+	defer m.op.Give()
 	if err := act(ctx, m); err != nil {
 		return fmt.Errorf("qemu: machine %s: %w", id, err)
 	}

@@ -181,10 +181,10 @@ func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 		s.verdict(driver.Defined, "destroyed")
 		s.child.kill()
 	}
-	if err := m.acquire(ctx); err != nil {
+	if err := m.op.Take(ctx); err != nil {
 		return fmt.Errorf("qemu: machine %s: destroy: %w", id, err)
 	}
-	defer m.release()
+	defer m.op.Give()
 	if err := m.destroy(ctx); err != nil {
 		return fmt.Errorf("qemu: machine %s: destroy: %w", id, err)
 	}

@@ -1,11 +1,11 @@
 package qemu
 
 import (
-	"context"
 	"fmt"
 	"sync"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/token"
 )
 
 // machine is one definition and, while it is on, its session with a QEMU.
@@ -15,9 +15,9 @@ type machine struct {
 
 	uid int // the definition's; it never changes
 
-	// op is the lock of operations: a token that whoever changes the machine
-	// holds, across waits that are all bounded.
-	op chan struct{}
+	// op is the lock of operations: whoever changes the machine holds it, across
+	// waits that are all bounded.
+	op token.Token
 
 	// saving serialises writes of state.json. It is taken before mu.
 	saving sync.Mutex
@@ -32,24 +32,8 @@ type machine struct {
 }
 
 func newMachine(h *Hypervisor, def definition, rec record) *machine {
-	return &machine{h: h, id: def.Spec.ID, uid: def.UID, op: make(chan struct{}, 1), def: def, rec: rec}
+	return &machine{h: h, id: def.Spec.ID, uid: def.UID, op: token.New(), def: def, rec: rec}
 }
-
-func (m *machine) acquire(ctx context.Context) error {
-	select {
-	case m.op <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case m.op <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (m *machine) release() { <-m.op }
 
 // change edits the record, writes it and tells the world if the state changed.
 // durable also survives a power failure.

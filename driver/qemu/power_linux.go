@@ -113,11 +113,9 @@ func (m *machine) keepHouse() {
 	if rec.State != driver.Stalled || !s.wantsRoom() || !room.For(def.Spec) {
 		return
 	}
-	select {
-	case m.op <- struct{}{}:
-		defer m.release()
+	if m.op.Try() {
+		defer m.op.Give()
 		s.retry(m.h.calls.Context(), rec.Boot)
-	default:
 	}
 }
 
@@ -135,10 +133,10 @@ func (s *session) retry(ctx context.Context, boot int64) {
 func (s *session) afterJob() {
 	ctx, cancel := s.m.h.bounded(s.m.h.calls.Context())
 	defer cancel()
-	if s.m.acquire(ctx) != nil {
+	if s.m.op.Take(ctx) != nil {
 		return
 	}
-	defer s.m.release()
+	defer s.m.op.Give()
 	if s.sync(ctx) == nil && room.For(s.m.spec()) {
 		s.retry(ctx, s.m.record().Boot)
 	}
