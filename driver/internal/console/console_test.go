@@ -89,6 +89,9 @@ func TestViewers(t *testing.T) {
 			t.Errorf("%s of a closed view: %v", name, err)
 		}
 	}
+	if n := len(e.port.viewers); n != 1 {
+		t.Errorf("%d views are fed", n)
+	}
 	e.print(conn, "three")
 	e.shows(second, "three")
 	second.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,25 @@ func TestClose(t *testing.T) {
 	for _, s := range []*Stream{s, s, h.Open()} {
 		if _, err := s.Next(t.Context()); !errors.Is(err, fs.ErrClosed) || !strings.HasPrefix(err.Error(), "test: event stream") {
 			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// All who wait for a stream hear of its end.
+func TestCloseWakesAll(t *testing.T) {
+	for range 100 {
+		h := Hub{Driver: "test"}
+		s := h.Open()
+		errs := make(chan error)
+		for range 2 {
+			go func() { _, err := s.Next(t.Context()); errs <- err }()
+		}
+		runtime.Gosched()
+		h.Close()
+		for range 2 {
+			if err := <-errs; !errors.Is(err, fs.ErrClosed) {
+				t.Fatal(err)
+			}
 		}
 	}
 }
