@@ -8,9 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
-	"fmt"
-	"io/fs"
 	"math/big"
 	"net"
 	"net/netip"
@@ -31,7 +28,9 @@ const (
 // certificate also where it lacks a name, with the same key.
 func selfSigned(c *config) (certFile, keyFile string, err error) {
 	certFile, keyFile = c.path(apiCertName), c.path(apiKeyName)
-	key, err := apiKey(keyFile)
+	key, err := ownKey(keyFile, "; clients then need its fingerprint", func() (*ecdsa.PrivateKey, error) {
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // a curve that browsers know
+	})
 	if err != nil {
 		return "", "", err
 	}
@@ -47,32 +46,6 @@ func selfSigned(c *config) (certFile, keyFile string, err error) {
 		return "", "", err
 	}
 	return certFile, keyFile, writeFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
-
-// apiKey reads the key, or makes one: on a curve that browsers know.
-func apiKey(path string) (*ecdsa.PrivateKey, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return nil, err
-		}
-		return key, writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	}
-	if err != nil {
-		return nil, err
-	}
-	if block, _ := pem.Decode(text); block != nil {
-		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		if private, ok := key.(*ecdsa.PrivateKey); ok && err == nil {
-			return private, nil
-		}
-	}
-	return nil, fmt.Errorf("%s is damaged: remove it to have a new key made; clients then need its fingerprint", path)
 }
 
 // certificateFor is a certificate for an address that the API listens on, and for the

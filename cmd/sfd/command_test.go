@@ -2,12 +2,8 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestCommandHelp keeps what each command says of itself as text.
@@ -26,19 +22,7 @@ func TestCommandHelp(t *testing.T) {
 		}
 		got.WriteString("\n")
 	}
-	golden := filepath.Join("testdata", "commands.txt")
-	if *update {
-		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	isGolden(t, "commands.txt", got.String())
 }
 
 // TestBadUsage holds that a wrong command line is status 2 and a sentence that says how it is right.

@@ -137,25 +137,31 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+// isGolden compares a text with a file in testdata, or writes that.
+func isGolden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // TestHelp keeps the help, and with it the list of all names, as text.
 func TestHelp(t *testing.T) {
 	var got bytes.Buffer
 	if status := Main(t.Context(), []string{"--help"}, nil, &got, &got); status != 0 {
 		t.Errorf("status %d", status)
 	}
-	golden := filepath.Join("testdata", "help.txt")
-	if *update {
-		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	isGolden(t, "help.txt", got.String())
 }
 
 // TestHelpTellsDefaults holds the help's defaults against the real ones.

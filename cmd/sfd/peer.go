@@ -9,16 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/big"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 
@@ -52,7 +49,10 @@ type peers struct {
 
 // newPeers makes or reads the node's key.
 func newPeers(c *config, name string) (*peers, error) {
-	key, err := peerKey(c.path(peerKeyName))
+	key, err := ownKey(c.path(peerKeyName), "", func() (ed25519.PrivateKey, error) {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -68,39 +68,6 @@ func newPeers(c *config, name string) (*peers, error) {
 	p.certificate = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 	p.fingerprint, err = fingerprint(der)
 	return p, err
-}
-
-// peerKey reads a private key, or makes one.
-func peerKey(path string) (ed25519.PrivateKey, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return nil, err
-		}
-		return key, writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	}
-	if err != nil {
-		return nil, err
-	}
-	damaged := fmt.Errorf("%s is damaged: remove it to have a new key made", path)
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, damaged
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, errors.Join(damaged, err)
-	}
-	private, ok := key.(ed25519.PrivateKey)
-	if !ok {
-		return nil, damaged
-	}
-	return private, nil
 }
 
 // fingerprint is the hash of a certificate's public key.

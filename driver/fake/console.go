@@ -2,13 +2,14 @@ package fake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"slices"
-	"sync"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/backlog"
 )
 
 // keepOutput is how many bytes a console holds for a slow reader.
@@ -17,10 +18,7 @@ const keepOutput = 64 << 10
 // console is one open console. The Host's lock guards it.
 type console struct {
 	m      *machine
-	wake   *sync.Cond
-	buf    []byte
-	ended  bool // the machine is off
-	closed bool
+	output *backlog.Backlog
 }
 
 // Console implements driver.Consoler; ctx bounds the opening only.
@@ -30,7 +28,7 @@ func (v *Hypervisor) Console(ctx context.Context, id string) (io.ReadWriteCloser
 		if !m.status.State.On() {
 			return wrongState(m, "open the console of")
 		}
-		c = &console{m: m, wake: sync.NewCond(&v.host.mu)}
+		c = &console{m: m, output: backlog.New(&v.host.mu, keepOutput)}
 		m.consoles = append(m.consoles, c)
 		return nil
 	})
@@ -46,42 +44,15 @@ func (v *Hypervisor) ConsoleLog(ctx context.Context, id string, offset int64, p 
 	return n, end, err
 }
 
-// feed drops the oldest output when the reader is too slow.
-func (c *console) feed(p []byte) {
-	c.buf = append(c.buf, p...)
-	if over := len(c.buf) - keepOutput; over > 0 {
-		c.buf = append([]byte(nil), c.buf[over:]...)
-	}
-	c.wake.Broadcast()
-}
-
 // Read waits for output. It ends with io.EOF when the machine is off.
-func (c *console) Read(p []byte) (int, error) {
-	c.wake.L.Lock()
-	defer c.wake.L.Unlock()
-	for len(c.buf) == 0 && !c.ended && !c.closed && len(p) > 0 {
-		c.wake.Wait()
-	}
-	switch {
-	case c.closed:
-		return 0, fmt.Errorf("fake: console of %s: %w", c.m.spec.ID, fs.ErrClosed)
-	case len(c.buf) == 0 && c.ended:
-		return 0, io.EOF
-	}
-	n := copy(p, c.buf)
-	c.buf = c.buf[n:]
-	return n, nil
-}
+func (c *console) Read(p []byte) (int, error) { return c.output.Read(p) }
 
 // Write types on the console.
 func (c *console) Write(p []byte) (int, error) {
-	c.wake.L.Lock()
-	defer c.wake.L.Unlock()
-	if c.closed {
-		return 0, fmt.Errorf("fake: console of %s: %w", c.m.spec.ID, fs.ErrClosed)
-	}
-	if c.ended {
-		return 0, fmt.Errorf("fake: console of %s: machine is off: %w", c.m.spec.ID, driver.ErrState)
+	c.m.host.mu.Lock()
+	defer c.m.host.mu.Unlock()
+	if err := writable(c.output, "console", c.m); err != nil {
+		return 0, err
 	}
 	c.m.typed = append(c.m.typed, p...)
 	answer := p
@@ -95,10 +66,22 @@ func (c *console) Write(p []byte) (int, error) {
 
 // Close ends this console alone.
 func (c *console) Close() error {
-	c.wake.L.Lock()
-	defer c.wake.L.Unlock()
-	c.closed = true
+	c.m.host.mu.Lock()
+	defer c.m.host.mu.Unlock()
+	c.output.Drop(closed("console", c.m))
 	c.m.consoles = slices.DeleteFunc(c.m.consoles, func(o *console) bool { return o == c })
-	c.wake.Broadcast()
 	return nil
+}
+
+// writable says why nobody hears any more what is said to a console or a screen.
+func writable(output *backlog.Backlog, what string, m *machine) error {
+	err := output.Err()
+	if err == nil || errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("fake: %s of %s: machine is off: %w", what, m.spec.ID, driver.ErrState)
+}
+
+func closed(what string, m *machine) error {
+	return fmt.Errorf("fake: %s of %s: %w", what, m.spec.ID, fs.ErrClosed)
 }

@@ -5,11 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
-	"sync"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/backlog"
 )
 
 // Size of a screen in pixels.
@@ -25,12 +24,9 @@ const maxCutText = 1 << 16
 // answers within Write. The Host's lock guards it.
 type screen struct {
 	m      *machine
-	wake   *sync.Cond
 	in     []byte // said by the viewer and not understood yet
-	out    []byte
+	output *backlog.Backlog
 	step   int // of the handshake
-	ended  bool
-	closed bool
 }
 
 // Display implements driver.Displayer: the picture of a machine is the same each
@@ -44,7 +40,8 @@ func (v *Hypervisor) Display(ctx context.Context, id string) (io.ReadWriteCloser
 		if m.spec.Video.Model == "none" {
 			return fmt.Errorf("fake: machine %s has no screen (video model none): %w", id, driver.ErrInvalid)
 		}
-		s = &screen{m: m, wake: sync.NewCond(&v.host.mu), out: []byte("RFB 003.008\n")}
+		s = &screen{m: m, output: backlog.New(&v.host.mu, 0)}
+		s.output.Feed([]byte("RFB 003.008\n"))
 		m.screens = append(m.screens, s)
 		return nil
 	})
@@ -55,38 +52,20 @@ func (v *Hypervisor) Display(ctx context.Context, id string) (io.ReadWriteCloser
 }
 
 // Read waits for what the server says. It ends with io.EOF when the machine is off.
-func (s *screen) Read(p []byte) (int, error) {
-	s.wake.L.Lock()
-	defer s.wake.L.Unlock()
-	for len(s.out) == 0 && !s.ended && !s.closed && len(p) > 0 {
-		s.wake.Wait()
-	}
-	switch {
-	case s.closed:
-		return 0, fmt.Errorf("fake: screen of %s: %w", s.m.spec.ID, fs.ErrClosed)
-	case len(s.out) == 0 && s.ended:
-		return 0, io.EOF
-	}
-	n := copy(p, s.out)
-	s.out = s.out[n:]
-	return n, nil
-}
+func (s *screen) Read(p []byte) (int, error) { return s.output.Read(p) }
 
 // Write is what the viewer says. A message that VNC does not have ends the viewer.
 func (s *screen) Write(p []byte) (int, error) {
-	s.wake.L.Lock()
-	defer s.wake.L.Unlock()
-	if s.closed {
-		return 0, fmt.Errorf("fake: screen of %s: %w", s.m.spec.ID, fs.ErrClosed)
-	}
-	if s.ended {
-		return 0, fmt.Errorf("fake: screen of %s: machine is off: %w", s.m.spec.ID, driver.ErrState)
+	s.m.host.mu.Lock()
+	defer s.m.host.mu.Unlock()
+	if err := writable(s.output, "screen", s.m); err != nil {
+		return 0, err
 	}
 	s.in = append(s.in, p...)
 	for {
 		n := s.need()
 		if n < 0 {
-			s.ended = true
+			s.output.End(io.EOF)
 		}
 		if n < 0 || len(s.in) < n {
 			break
@@ -94,7 +73,6 @@ func (s *screen) Write(p []byte) (int, error) {
 		s.answer(s.in[:n])
 		s.in = s.in[n:]
 	}
-	s.wake.Broadcast()
 	return len(p), nil
 }
 
@@ -140,14 +118,13 @@ func (s *screen) answer(message []byte) {
 	s.step = min(s.step+1, len(handshake))
 	switch {
 	case step == 0:
-		s.out = append(s.out, 1, 1) // one security type: none
+		s.output.Feed([]byte{1, 1}) // one security type: none
 	case step == 1:
-		s.out = append(s.out, 0, 0, 0, 0)
+		s.output.Feed(make([]byte, 4))
 	case step == 2:
-		s.out = append(s.out, 0, screenWidth, 0, screenHeight,
-			32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0)
-		s.out = binary.BigEndian.AppendUint32(s.out, uint32(len(s.m.spec.Name)))
-		s.out = append(s.out, s.m.spec.Name...)
+		out := []byte{0, screenWidth, 0, screenHeight, 32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0}
+		out = binary.BigEndian.AppendUint32(out, uint32(len(s.m.spec.Name)))
+		s.output.Feed(append(out, s.m.spec.Name...))
 	case message[0] == 3:
 		s.paint()
 	}
@@ -155,21 +132,21 @@ func (s *screen) answer(message []byte) {
 
 // paint sends the whole picture, raw: a gradient that depends on the machine.
 func (s *screen) paint() {
-	s.out = append(s.out, 0, 0, 0, 1, 0, 0, 0, 0, 0, screenWidth, 0, screenHeight, 0, 0, 0, 0)
+	out := []byte{0, 0, 0, 1, 0, 0, 0, 0, 0, screenWidth, 0, screenHeight, 0, 0, 0, 0}
 	tint := s.m.spec.ID[len(s.m.spec.ID)-1]
 	for y := range screenHeight {
 		for x := range screenWidth {
-			s.out = append(s.out, byte(4*x), byte(5*y), tint, 0)
+			out = append(out, byte(4*x), byte(5*y), tint, 0)
 		}
 	}
+	s.output.Feed(out)
 }
 
 // Close ends this viewer alone.
 func (s *screen) Close() error {
-	s.wake.L.Lock()
-	defer s.wake.L.Unlock()
-	s.closed = true
+	s.m.host.mu.Lock()
+	defer s.m.host.mu.Unlock()
+	s.output.Drop(closed("screen", s.m))
 	s.m.screens = slices.DeleteFunc(s.m.screens, func(o *screen) bool { return o == s })
-	s.wake.Broadcast()
 	return nil
 }

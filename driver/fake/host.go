@@ -9,6 +9,7 @@
 package fake
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/events"
 )
 
 // Config of a Host. The zero value is a host with 8 CPUs, 32 GiB of memory and
@@ -67,7 +69,7 @@ type Host struct {
 
 	mu       sync.Mutex
 	machines map[string]*machine
-	streams  []*stream
+	events   events.Hub
 	pid      int
 	faults   faults
 	vol      volumes
@@ -84,17 +86,14 @@ func NewHost(cfg Config) *Host {
 	if cfg.Image == nil {
 		cfg.Image = anyImage
 	}
-	if cfg.Dir == "" {
-		cfg.Dir = "/fake"
-	}
-	if cfg.Disk == 0 {
-		cfg.Disk = 1 << 40
-	}
+	cfg.Dir = cmp.Or(cfg.Dir, "/fake")
+	cfg.Disk = cmp.Or(cfg.Disk, 1<<40)
 	cfg.Info = withDefaults(cfg.Info)
 	return &Host{
 		cfg:      cfg,
 		machines: map[string]*machine{},
 		pid:      1000,
+		events:   events.Hub{Driver: "fake"},
 		faults:   faults{hook: cfg.Hook, calls: map[string]int{}},
 		vol: volumes{
 			images: map[string]driver.Image{}, instances: map[string][]made{},
@@ -104,34 +103,25 @@ func NewHost(cfg Config) *Host {
 }
 
 func withDefaults(i driver.Info) driver.Info {
-	def := driver.Info{
-		Driver: "fake", Version: "1", Accel: "none", AccelReason: "nothing runs",
-		Buses:       []string{"virtio", "scsi", "ide", "sata", "usb", "nvme"},
-		NICModels:   []string{"virtio", "e1000", "rtl8139", "ne2k_pci", "pcnet", "e1000e", "vmxnet3"},
-		VideoModels: []string{"cirrus", "vga", "qxl", "virtio", "none"},
-		UEFI:        i.UEFI, CPUs: 8, MemoryMiB: 32 << 10, Notes: i.Notes,
-	}
-	set(&def.Driver, i.Driver)
-	set(&def.Version, i.Version)
-	set(&def.Accel, i.Accel)
-	set(&def.AccelReason, i.AccelReason)
-	set(&def.CPUs, i.CPUs)
-	set(&def.MemoryMiB, i.MemoryMiB)
-	for _, f := range []struct{ to, from *[]string }{
-		{&def.Buses, &i.Buses}, {&def.NICModels, &i.NICModels}, {&def.VideoModels, &i.VideoModels},
+	i.Driver = cmp.Or(i.Driver, "fake")
+	i.Version = cmp.Or(i.Version, "1")
+	i.Accel = cmp.Or(i.Accel, "none")
+	i.AccelReason = cmp.Or(i.AccelReason, "nothing runs")
+	i.CPUs = cmp.Or(i.CPUs, 8)
+	i.MemoryMiB = cmp.Or(i.MemoryMiB, 32<<10)
+	for _, list := range []struct {
+		of  *[]string
+		def []string
+	}{
+		{&i.Buses, []string{"virtio", "scsi", "ide", "sata", "usb", "nvme"}},
+		{&i.NICModels, []string{"virtio", "e1000", "rtl8139", "ne2k_pci", "pcnet", "e1000e", "vmxnet3"}},
+		{&i.VideoModels, []string{"cirrus", "vga", "qxl", "virtio", "none"}},
 	} {
-		if *f.from != nil {
-			*f.to = *f.from
+		if *list.of == nil {
+			*list.of = list.def
 		}
 	}
-	return def
-}
-
-func set[T comparable](to *T, from T) {
-	var zero T
-	if from != zero {
-		*to = from
-	}
+	return i
 }
 
 // Shutdown is the guest powering itself off: its machine is Stopped afterwards.

@@ -7,12 +7,14 @@ import (
 	"sync/atomic"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/events"
 )
 
 // Hypervisor is a handle on a Host. It has every optional ability.
 type Hypervisor struct {
-	host   *Host
-	closed atomic.Bool
+	host    *Host
+	closed  atomic.Bool
+	streams []*events.Stream // that were opened here; the Host's lock guards them
 }
 
 var (
@@ -192,10 +194,8 @@ func (v *Hypervisor) Close() error {
 	}
 	v.host.mu.Lock()
 	defer v.host.mu.Unlock()
-	for _, s := range v.host.streams {
-		if s.owner == v {
-			s.end()
-		}
+	for _, s := range v.streams {
+		s.Close()
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/shakenfist/cloud/driver"
 )
@@ -50,7 +51,7 @@ func (m *machine) do(what string) {
 // reset is a new boot of the guest in the machine that runs.
 func (m *machine) reset() {
 	m.status.Resets++
-	m.host.publish(driver.Event{ID: m.spec.ID, State: m.status.State, Reason: "guest restarted"})
+	m.host.events.Publish(driver.Event{ID: m.spec.ID, State: m.status.State, Reason: "guest restarted"})
 	m.banner()
 }
 
@@ -65,7 +66,7 @@ func (m *machine) banner() {
 func (m *machine) change(s driver.State, reason string) {
 	m.status.State, m.status.Reason = s, reason
 	m.status.Since = m.host.cfg.Now()
-	m.host.publish(driver.Event{ID: m.spec.ID, State: s, Reason: reason})
+	m.host.events.Publish(driver.Event{ID: m.spec.ID, State: s, Reason: reason})
 }
 
 // end turns the machine off; its consoles and screens read
@@ -73,12 +74,10 @@ func (m *machine) change(s driver.State, reason string) {
 func (m *machine) end(s driver.State, reason string) {
 	m.status.PID = 0
 	for _, c := range m.consoles {
-		c.ended = true
-		c.wake.Broadcast()
+		c.output.End(io.EOF)
 	}
-	for _, c := range m.screens {
-		c.ended = true
-		c.wake.Broadcast()
+	for _, s := range m.screens {
+		s.output.End(io.EOF)
 	}
 	m.consoles, m.screens = nil, nil
 	m.change(s, reason)
@@ -91,7 +90,7 @@ func (m *machine) print(p []byte) {
 		m.logBase += int64(over)
 	}
 	for _, c := range m.consoles {
-		c.feed(p)
+		c.output.Feed(p)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/libvirt"
 	"github.com/shakenfist/cloud/driver/libvirt/libvirttest"
 	"github.com/shakenfist/cloud/sf/sftest/need"
@@ -27,7 +28,7 @@ func BenchmarkLibvirt(b *testing.B) {
 	h, err := libvirt.New(b.Context(), config(virt, dir))
 	check(err)
 	b.Cleanup(func() { h.Close() })
-	s := spec(dir, 1)
+	s := pc.Spec(dir, 1)
 	check(os.WriteFile(s.Disks[0].Path, make([]byte, 1<<20), 0o600))
 	check(h.Create(b.Context(), s))
 	check(h.Start(b.Context(), s.ID))

@@ -18,6 +18,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 )
@@ -58,25 +59,16 @@ type Config struct {
 
 // withDefaults fills in what zero values mean.
 func (c Config) withDefaults() Config {
-	setDefault(&c.Socket, DefaultSocket)
-	setDefault(&c.Owner, "shakenfist")
-	setDefault(&c.Accel, "auto")
-	setDefault(&c.ConsoleLimit, 4<<20)
-	setDefault(&c.Timeout, 10*time.Second)
-	setDefault(&c.StartTimeout, time.Minute)
-	setDefault(&c.Every, 5*time.Second)
+	c.Socket = cmp.Or(c.Socket, DefaultSocket)
+	c.Owner = cmp.Or(c.Owner, "shakenfist")
+	c.Accel = cmp.Or(c.Accel, "auto")
+	c.ConsoleLimit = cmp.Or(c.ConsoleLimit, 4<<20)
+	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
+	c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
+	c.Every = cmp.Or(c.Every, 5*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

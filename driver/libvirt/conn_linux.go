@@ -153,7 +153,7 @@ func ask[T any](ctx context.Context, h *Hypervisor, f func(*conn) (T, error)) (a
 			return true, &errAway{h.cfg.Socket, net.ErrClosed}
 		}
 		replies := make(chan reply, 1)
-		h.work.Go(func() {
+		h.calls.Go(func() {
 			watchdog := time.AfterFunc(h.cfg.Timeout, c.cut)
 			defer watchdog.Stop()
 			v, err := f(c)

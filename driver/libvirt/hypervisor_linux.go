@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +11,10 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/calls"
+	"github.com/shakenfist/cloud/driver/internal/events"
+	"github.com/shakenfist/cloud/driver/internal/host"
+	"github.com/shakenfist/cloud/driver/internal/token"
 )
 
 // Hypervisor runs machines through libvirt. Besides driver.Hypervisor it is a
@@ -21,17 +24,13 @@ type Hypervisor struct {
 	reg    registry
 	lock   *os.File
 	boot   string // the host's
-	events hub
+	events events.Hub
+	calls  *calls.Group
 
-	probing chan struct{} // holds a token while probing
+	probing token.Token // of who probes
 	probed  *probe
 
-	ctx    context.Context // ends at Close
-	cancel context.CancelFunc
-	work   sync.WaitGroup // our goroutines and calls
-
 	mu       sync.Mutex
-	closed   bool
 	where    *place // of libvirtd, as of the last connection
 	eye      *conn  // of queries and events; nil while libvirtd is away
 	machines map[string]*machine
@@ -53,7 +52,7 @@ var (
 // already are adopted as soon as it answers.
 func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 	cfg = cfg.withDefaults()
-	boot, err := bootID()
+	boot, err := host.BootID()
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
 	}
@@ -62,10 +61,9 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 		return nil, fmt.Errorf("libvirt: registry: %w", err)
 	}
 	h := &Hypervisor{
-		cfg: cfg, reg: reg, lock: lock, boot: boot,
-		probing: make(chan struct{}, 1), machines: map[string]*machine{},
+		cfg: cfg, reg: reg, lock: lock, boot: boot, events: events.Hub{Driver: "libvirt"}, calls: calls.New("libvirt: hypervisor"),
+		probing: token.New(), machines: map[string]*machine{},
 	}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
 	ids, err := reg.ids()
 	if err != nil {
 		h.Close()
@@ -77,7 +75,7 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 		}
 	}
 	first := make(chan struct{})
-	h.work.Go(func() { h.watch(sync.OnceFunc(func() { close(first) })) })
+	h.calls.Go(func() { h.watch(sync.OnceFunc(func() { close(first) })) })
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	select {
@@ -88,21 +86,10 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 	return h, nil
 }
 
-// enter begins a call: it fails when the driver is closed, which then waits for
-// leave. The context it returns ends with the driver too.
-func (h *Hypervisor) enter(ctx context.Context) (context.Context, func(), error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return nil, nil, fmt.Errorf("libvirt: hypervisor: %w", fs.ErrClosed)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	h.work.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(h.ctx, cancel)
-	return ctx, func() { stop(); cancel(); h.work.Done() }, nil
+// enter begins a call, which ends with leave, or with its context when the driver is
+// closed.
+func (h *Hypervisor) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+	return h.calls.Enter(ctx)
 }
 
 // hold returns the entry of a machine, made where there is none, and keeps it in
@@ -149,32 +136,15 @@ func (h *Hypervisor) locked(ctx context.Context, id string, act func(context.Con
 	defer leave()
 	m := h.hold(id)
 	defer h.drop(m)
-	if err := take(ctx, m.op); err != nil {
+	if err := m.op.Take(ctx); err != nil {
 		return fmt.Errorf("libvirt: machine %s: %w", id, err)
 	}
-	defer give(m.op)
+	defer m.op.Give()
 	if err := act(ctx, m); err != nil {
 		return fmt.Errorf("libvirt: machine %s: %w", id, err)
 	}
 	return nil
 }
-
-// take takes a lock that is a token in a channel, unless ctx ends first.
-func take(ctx context.Context, lock chan struct{}) error {
-	select {
-	case lock <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case lock <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func give(lock chan struct{}) { <-lock }
 
 // Create implements driver.Hypervisor.
 func (h *Hypervisor) Create(ctx context.Context, spec driver.Spec) error {
@@ -266,26 +236,23 @@ func (h *Hypervisor) survey(ctx context.Context) (map[string]seen, error) {
 // Close implements driver.Hypervisor: it waits for calls under way, which end
 // early, and leaves the machines running.
 func (h *Hypervisor) Close() error {
-	h.mu.Lock()
-	if h.closed {
-		h.mu.Unlock()
+	if !h.calls.Close() {
 		return nil
 	}
-	h.closed = true
+	h.mu.Lock()
 	eye := h.eye
 	var all []*machine
 	for _, m := range h.machines {
 		all = append(all, m)
 	}
 	h.mu.Unlock()
-	h.cancel()
 	if eye != nil {
 		eye.cut()
 	}
-	h.events.close()
+	h.events.Close()
 	for _, m := range all {
-		m.console.detach()
+		m.console.Close()
 	}
-	h.work.Wait()
+	h.calls.Wait()
 	return h.lock.Close()
 }

@@ -31,6 +31,11 @@ type note struct {
 	Hint string `json:"hint,omitempty"`
 }
 
+// status is the note for people.
+func (n note) status(id string) driver.Status {
+	return driver.Status{ID: id, State: n.State, Since: n.Since, Reason: n.Reason, Boot: n.Boot, Resets: n.Resets}
+}
+
 type verdict struct {
 	State  driver.State `json:"state"`
 	Reason string       `json:"reason,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/libvirt"
 )
 
@@ -181,7 +182,7 @@ func (l *lab) copied(s driver.Spec) {
 		l.must(errors.Join(err, st.Err))
 		return st.Ended
 	})
-	if string(content(l.T, filepath.Join(l.dir, "copy"), "qcow2")) != string(content(l.T, s.Disks[0].Path, "raw")) {
+	if string(pc.Content(l.T, filepath.Join(l.dir, "copy"), "qcow2")) != string(pc.Content(l.T, s.Disks[0].Path, "raw")) {
 		l.Error("the copy differs from the disk")
 	}
 }

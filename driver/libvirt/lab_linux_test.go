@@ -2,15 +2,33 @@ package libvirt_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/drivertest/guest"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/libvirt"
 	"github.com/shakenfist/cloud/driver/libvirt/libvirttest"
 )
+
+// Machines to try things with.
+var spec, withDisks = pc.Spec, pc.WithDisks
+
+// newDir makes a directory that QEMUs may enter.
+func newDir(t *testing.T, virt *libvirttest.Host) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(virt.Dir, "host")
+	if err == nil {
+		err = os.Chmod(dir, 0o711)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
 
 // lab is a libvirtd of the test's own with one driver over it.
 type lab struct {
@@ -76,13 +94,7 @@ func (l *lab) is(id string, want driver.State) driver.Status {
 // eventually waits for what no event tells.
 func (l *lab) eventually(what string, ok func() bool) {
 	l.Helper()
-	for !ok() {
-		select {
-		case <-l.ctx.Done():
-			l.Fatalf("waited in vain for %s", what)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	pc.Eventually(l.ctx, l, what, ok)
 }
 
 // console waits for a guest to be up and logs in.
@@ -92,7 +104,7 @@ func (l *lab) console(id string) *guest.Console {
 	l.eventually("the guest's prompt", func() bool {
 		n, _, err := l.h.ConsoleLog(l.ctx, id, 0, p)
 		l.must(err)
-		return strings.HasSuffix(string(p[:n]), " login: ")
+		return strings.HasSuffix(string(p[:n]), pc.Prompt)
 	})
 	con, err := l.h.Console(l.ctx, id)
 	l.must(err)

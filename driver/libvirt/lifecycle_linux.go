@@ -198,7 +198,7 @@ func (h *Hypervisor) first(ctx context.Context, id string, act func(context.Cont
 	defer h.drop(m)
 	_, err = m.sync(outer)
 	exists := err == nil
-	if exists && m.lastSeen().active() && len(m.op) > 0 {
+	if exists && m.lastSeen().active() && m.op.Taken() {
 		err = m.kill(outer)
 	}
 	if err != nil && !errors.Is(err, driver.ErrNotFound) {
@@ -294,7 +294,7 @@ func (m *machine) destroy(ctx context.Context) error {
 	m.mu.Lock()
 	m.file, m.filed, m.seen = entry{Note: note{State: driver.Defined}}, false, seen{}
 	m.mu.Unlock()
-	m.h.events.publish(driver.Event{ID: m.id, Reason: "destroyed"})
+	m.h.events.Publish(driver.Event{ID: m.id, Reason: "destroyed"})
 	return nil
 }
 

@@ -12,6 +12,9 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/console"
+	"github.com/shakenfist/cloud/driver/internal/room"
+	"github.com/shakenfist/cloud/driver/internal/token"
 )
 
 // machine is what we hold of one: locks, its file, and its viewers.
@@ -22,11 +25,11 @@ type machine struct {
 
 	// op is the lock of operations, looking that of asking libvirt for the state and
 	// concluding from the answer, so that an old answer never overwrites a newer
-	// one. Both are tokens in channels; op is taken first.
-	op      chan struct{}
-	looking chan struct{}
+	// one. op is taken first.
+	op      token.Token
+	looking token.Token
 
-	console *port
+	console *console.Port
 
 	mu    sync.Mutex // of what follows; held for no longer than a write to disk
 	file  entry
@@ -38,9 +41,9 @@ type machine struct {
 
 func newMachine(h *Hypervisor, id string, e entry, filed bool) *machine {
 	m := &machine{
-		h: h, id: id, op: make(chan struct{}, 1), looking: make(chan struct{}, 1), file: e, filed: filed,
+		h: h, id: id, op: token.New(), looking: token.New(), file: e, filed: filed,
 	}
-	m.console = newPort(m)
+	m.console = newConsole(m)
 	return m
 }
 
@@ -75,10 +78,10 @@ func (m *machine) define(ctx context.Context, spec driver.Spec) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(spec.Dir), 0o755); err != nil {
-		return noSpace(err)
+		return room.Mark(err)
 	}
 	if err := os.MkdirAll(spec.Dir, 0o711); err != nil {
-		return noSpace(err)
+		return room.Mark(err)
 	}
 	text, err := m.draft(ctx, spec)
 	if err != nil {
@@ -95,7 +98,7 @@ func (m *machine) define(ctx context.Context, spec driver.Spec) error {
 	if err != nil {
 		return fmt.Errorf("define: %w", noRoom(err))
 	}
-	m.h.events.publish(driver.Event{ID: m.id, State: driver.Defined})
+	m.h.events.Publish(driver.Event{ID: m.id, State: driver.Defined})
 	return nil
 }
 
@@ -143,10 +146,10 @@ func (m *machine) write(e entry) error {
 // sync looks at the machine: it asks libvirt, judges, writes down what is new,
 // tells the world, and begins what the judgement asks for.
 func (m *machine) sync(ctx context.Context) (driver.Status, error) {
-	if err := take(ctx, m.looking); err != nil {
+	if err := m.looking.Take(ctx); err != nil {
 		return driver.Status{}, err
 	}
-	defer give(m.looking)
+	defer m.looking.Give()
 	s, err := ask(ctx, m.h, func(c *conn) (seen, error) {
 		state, reason, err := c.DomainGetState(dom(m.id), 0)
 		return seen{state, reason}, err
@@ -200,7 +203,7 @@ func (m *machine) conclude(s seen) (driver.Status, error) {
 // status is the machine for people.
 func (m *machine) status(s seen) driver.Status {
 	n := m.note()
-	st := driver.Status{ID: m.id, State: n.State, Since: n.Since, Reason: n.Reason, Boot: n.Boot, Resets: n.Resets}
+	st := n.status(m.id)
 	if s.active() && n.State.On() {
 		st.PID = m.findPID()
 	}
@@ -238,12 +241,7 @@ func (m *machine) update(edit func(note) note) error {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)
 	}
-	switch {
-	case moved:
-		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: after.Reason})
-	case after.Resets != before.Resets:
-		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: "the guest restarted"})
-	}
+	m.h.events.Changed(before.status(m.id), after.status(m.id))
 	return err
 }
 

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netns is rtnetlink of one network namespace.
-type netns struct{ nl *netlink.Conn }
+// rtnetlink is that of one network namespace.
+type rtnetlink struct{ nl *netlink.Conn }
 
-func dialNS(path string) (*netns, error) {
+func dialNS(path string) (*rtnetlink, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -24,10 +24,10 @@ func dialNS(path string) (*netns, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rtnetlink: %w", err)
 	}
-	return &netns{nl}, nil
+	return &rtnetlink{nl}, nil
 }
 
-func (c *netns) close() { c.nl.Close() }
+func (c *rtnetlink) close() { c.nl.Close() }
 
 // linkPart are the attributes of a link that are copied as they are.
 var linkPart = []uint16{unix.IFLA_ADDRESS, unix.IFLA_MTU, unix.IFLA_TXQLEN, unix.IFLA_GROUP, unix.IFLA_IFALIAS}
@@ -47,7 +47,7 @@ type link struct {
 }
 
 // find reads a link; ENODEV when there is none.
-func (c *netns) find(name string) (link, error) {
+func (c *rtnetlink) find(name string) (link, error) {
 	body := append(ifinfo(0, 0), attribute(unix.IFLA_IFNAME, nlenc.Bytes(name))...)
 	msgs, err := c.nl.Execute(netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request}, Data: body,
@@ -99,7 +99,7 @@ func (l *link) decodeInfo(ad *netlink.AttributeDecoder) error {
 }
 
 // move moves a link, which is down, to another namespace.
-func (c *netns) move(name string, fd int) error {
+func (c *rtnetlink) move(name string, fd int) error {
 	l, err := c.find(name)
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (c *netns) move(name string, fd int) error {
 }
 
 // delete deletes a link; one that is gone is nil.
-func (c *netns) delete(name string) error {
+func (c *rtnetlink) delete(name string) error {
 	l, err := c.find(name)
 	if errors.Is(err, unix.ENODEV) {
 		return nil
@@ -124,7 +124,7 @@ func (c *netns) delete(name string) error {
 
 // replace deletes the link old and puts another, which is down, in its place. The
 // new one is up and in the bridge only when all else of it is right.
-func (c *netns) replace(old, by string) error {
+func (c *rtnetlink) replace(old, by string) error {
 	was, err := c.find(old)
 	if err != nil {
 		return err
@@ -181,7 +181,7 @@ func (l link) portSettings() []byte {
 
 // forwarding returns the bridge's static entries for a port, as messages that make
 // them again.
-func (c *netns) forwarding(index uint32) ([][]byte, error) {
+func (c *rtnetlink) forwarding(index uint32) ([][]byte, error) {
 	head := make([]byte, unix.SizeofNdMsg)
 	head[0] = unix.AF_BRIDGE
 	binary.NativeEndian.PutUint32(head[4:8], index)
@@ -219,7 +219,7 @@ func (c *netns) forwarding(index uint32) ([][]byte, error) {
 
 // batch sends messages in one system call. All are tried; the error is that of the
 // first which failed.
-func (c *netns) batch(what string, msgs ...netlink.Message) error {
+func (c *rtnetlink) batch(what string, msgs ...netlink.Message) error {
 	errs, err := c.send(msgs)
 	if err := errors.Join(err, first(errs)); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -228,7 +228,7 @@ func (c *netns) batch(what string, msgs ...netlink.Message) error {
 }
 
 // send sends messages in one system call, and returns what became of each.
-func (c *netns) send(msgs []netlink.Message) (errs []error, err error) {
+func (c *rtnetlink) send(msgs []netlink.Message) (errs []error, err error) {
 	if _, err := c.nl.SendMessages(msgs); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/drivertest/guest"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/libvirt"
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/netfab/linux"
@@ -107,7 +108,7 @@ func TestNetwork(t *testing.T) {
 	n := newNetwork(l, 2)
 	var machines []driver.Spec
 	for i := range n.Ports {
-		s := guestSpec(t, l.dir, i+1)
+		s := pc.Guest(t, l.dir, i+1)
 		s.NICs = []driver.NIC{n.nic(i)}
 		machines = append(machines, s)
 	}
@@ -162,7 +163,7 @@ func TestNetwork(t *testing.T) {
 func TestTapMissing(t *testing.T) {
 	l := newLab(t, nil)
 	n := newNetwork(l, 1)
-	s := withDisks(t, spec(l.dir, 1))
+	s := pc.WithDisks(t, pc.Spec(l.dir, 1))
 	s.NICs = []driver.NIC{n.nic(0)}
 	s.NICs[0].Tap = "sfnone"
 	l.must(l.h.Create(l.ctx, s))
@@ -180,7 +181,7 @@ func TestTapOfTheHost(t *testing.T) {
 	l := newLab(t, nil)
 	makeTap(t, l.virt.NetNS, "sfhost0")
 	before := slices.Sorted(maps.Keys(links(t, l.virt.NetNS)))
-	s := withDisks(t, spec(l.dir, 1))
+	s := pc.WithDisks(t, pc.Spec(l.dir, 1))
 	s.NICs = []driver.NIC{{Tap: "sfhost0", NetNS: l.virt.NetNS, MAC: "02:00:00:00:00:01", Model: "e1000"}}
 	l.run(s)
 	if after := slices.Sorted(maps.Keys(links(t, l.virt.NetNS))); !slices.Equal(before, after) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/room"
 )
 
 // draft is the definition of a machine before its first start: what a start finds
@@ -31,7 +32,7 @@ func (m *machine) prepare(ctx context.Context, spec driver.Spec) (string, *taps,
 		return "", nil, err
 	}
 	if err := os.MkdirAll(spec.Dir, 0o711); err != nil {
-		return "", nil, noSpace(err)
+		return "", nil, room.Mark(err)
 	}
 	p, err := m.h.probe(ctx)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
-	"golang.org/x/sys/unix"
+	"github.com/shakenfist/cloud/driver/internal/host"
 )
 
 // probe is what the host offers.
@@ -42,15 +42,15 @@ func (h *Hypervisor) Info(ctx context.Context) (driver.Info, error) {
 
 // probe returns what the host offers, found out by the first caller.
 func (h *Hypervisor) probe(ctx context.Context) (*probe, error) {
-	if err := take(ctx, h.probing); err != nil {
+	if err := h.probing.Take(ctx); err != nil {
 		return nil, err
 	}
-	defer give(h.probing)
+	defer h.probing.Give()
 	if h.probed != nil {
 		return h.probed, nil
 	}
 	p := &probe{user: -1, group: -1}
-	var host hostCaps
+	var caps hostCaps
 	var machine machineCaps
 	err := h.call(ctx, h.cfg.StartTimeout, func(c *conn) error {
 		if err := h.askVersions(c, p); err != nil {
@@ -60,11 +60,11 @@ func (h *Hypervisor) probe(ctx context.Context) (*probe, error) {
 		if err != nil {
 			return err
 		}
-		host = hostCaps{}
-		if err := xml.Unmarshal([]byte(text), &host); err != nil {
+		caps = hostCaps{}
+		if err := xml.Unmarshal([]byte(text), &caps); err != nil {
 			return fmt.Errorf("capabilities: %w", err)
 		}
-		if err := h.chooseAccel(p, host); err != nil {
+		if err := h.chooseAccel(p, caps); err != nil {
 			return err
 		}
 		text, err = c.ConnectGetDomainCapabilities(nil, golibvirt.OptString{"x86_64"}, golibvirt.OptString{"pc"},
@@ -79,13 +79,12 @@ func (h *Hypervisor) probe(ctx context.Context) (*probe, error) {
 		return nil, err
 	}
 	p.models(machine)
-	p.security(host)
+	p.security(caps)
 	p.firmware(h.place(), machine)
-	var mem unix.Sysinfo_t
-	if err := unix.Sysinfo(&mem); err != nil {
-		return nil, fmt.Errorf("sysinfo: %w", err)
+	if p.MemoryMiB, err = host.MemoryMiB(); err != nil {
+		return nil, err
 	}
-	p.CPUs, p.MemoryMiB = runtime.NumCPU(), int(uint64(mem.Totalram)*uint64(mem.Unit)>>20)
+	p.CPUs = runtime.NumCPU()
 	h.probed = p
 	return p, nil
 }

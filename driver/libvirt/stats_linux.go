@@ -1,8 +1,6 @@
 package libvirt
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -10,13 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
-	"strings"
-	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/socket"
+	"github.com/shakenfist/cloud/driver/internal/tap"
 )
 
 // number finds a number among typed parameters, 0 when it is not there.
@@ -64,7 +60,7 @@ func (h *Hypervisor) Stats(ctx context.Context, id string) (driver.Stats, error)
 		}
 		for _, n := range m.spec().NICs {
 			// What the host sends into a tap the guest receives.
-			in, out, err := tapCounters(n)
+			in, out, err := tap.Counters(n.NetNS, n.Tap)
 			if err != nil {
 				return fmt.Errorf("tap %s: %w", n.Tap, err)
 			}
@@ -74,28 +70,6 @@ func (h *Hypervisor) Stats(ctx context.Context, id string) (driver.Stats, error)
 		return nil
 	})
 	return st, err
-}
-
-// tapCounters reads how many bytes a tap got from its guest and gave it.
-func tapCounters(n driver.NIC) (in, out int64, err error) {
-	ns := n.NetNS
-	if ns == "" {
-		ns = "/proc/self/ns/net"
-	}
-	var text []byte
-	err = inNamespace(ns, func() (err error) {
-		text, err = os.ReadFile("/proc/thread-self/net/dev")
-		return err
-	})
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() {
-		name, rest, _ := strings.Cut(strings.TrimSpace(lines.Text()), ":")
-		if name == n.Tap {
-			var skip int64
-			_, err = fmt.Sscan(rest, &in, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &out)
-		}
-	}
-	return in, out, err
 }
 
 // Display implements driver.Displayer, on a socket that libvirt makes for each
@@ -124,7 +98,7 @@ func (h *Hypervisor) Display(ctx context.Context, id string) (io.ReadWriteCloser
 			return fmt.Errorf("libvirt names no socket for the screen")
 		}
 		return h.again(ctx, func() (bool, error) {
-			view, err = dialVia(ctx, h.place().path(d.Listen[0].Socket), h.cfg.Timeout)
+			view, err = socket.Dial(ctx, h.place().path(d.Listen[0].Socket), h.cfg.Timeout)
 			return errors.Is(err, fs.ErrNotExist), err // where a libvirtd that is gone had it: its successor comes
 		})
 	})
@@ -132,16 +106,4 @@ func (h *Hypervisor) Display(ctx context.Context, id string) (io.ReadWriteCloser
 		return nil, err
 	}
 	return view, nil
-}
-
-// dialVia dials a socket whose path may be longer than an address holds: through a
-// descriptor of its directory.
-func dialVia(ctx context.Context, path string, timeout time.Duration) (net.Conn, error) {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	d := net.Dialer{Timeout: timeout}
-	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/tap"
 	"golang.org/x/sys/unix"
 )
 
@@ -70,7 +70,7 @@ func (t *taps) plan(s driver.Spec) error {
 		}
 		same, err := sameNamespace(n.NetNS, t.ns())
 		if err == nil {
-			err = inNamespace(n.NetNS, func() error { return linkExists(n.Tap) })
+			err = tap.Exists(n.NetNS, n.Tap)
 		}
 		if err != nil {
 			return fmt.Errorf("tap %s in %s: %w", n.Tap, n.NetNS, err)
@@ -103,13 +103,10 @@ func (t *taps) make() error {
 		if n.away == "" {
 			continue
 		}
-		err := inNamespace(t.ns(), func() error {
-			if linkExists(n.away) == nil {
-				return nil
-			}
-			return makeTap(n.away)
-		})
-		if err != nil {
+		if tap.Exists(t.ns(), n.away) == nil {
+			continue
+		}
+		if err := tap.Make(t.ns(), n.away); err != nil {
 			return fmt.Errorf("tap %s for %s: %w", n.away, n.Tap, err)
 		}
 	}
@@ -204,70 +201,4 @@ func sameNamespace(a, b string) (bool, error) {
 	}
 	y, err := os.Stat(b)
 	return err == nil && os.SameFile(x, y), err
-}
-
-// linkExists looks in the calling thread's namespace.
-func linkExists(name string) error {
-	req, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(s)
-	if err := unix.IoctlIfreq(s, unix.SIOCGIFINDEX, req); err != nil {
-		return fmt.Errorf("no such interface: %w", err)
-	}
-	return nil
-}
-
-// makeTap makes a tap, in the calling thread's namespace, that stays when its
-// maker closes it.
-func makeTap(name string) error {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("/dev/net/tun: %w", err)
-	}
-	defer unix.Close(fd)
-	req, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
-		return err
-	}
-	return unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1)
-}
-
-// inNamespace runs f, which must not start goroutines, in a network namespace.
-func inNamespace(path string, f func() error) error {
-	errs := make(chan error, 1)
-	go func() {
-		// Should the way back fail, the thread stays locked and dies with us.
-		runtime.LockOSThread()
-		errs <- func() error {
-			own, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-			if err != nil {
-				return err
-			}
-			defer own.Close()
-			other, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			defer other.Close()
-			if err := unix.Setns(int(other.Fd()), unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("network namespace %s: %w", path, err)
-			}
-			err = f()
-			if unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil {
-				runtime.UnlockOSThread()
-			}
-			return err
-		}()
-	}()
-	return <-errs
 }

@@ -3,13 +3,13 @@ package libvirt
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/shakenfist/cloud/driver"
-	"golang.org/x/sys/unix"
+	"github.com/shakenfist/cloud/driver/internal/consolelog"
+	"github.com/shakenfist/cloud/driver/internal/room"
 )
 
 // Events of libvirt's public interface (libvirt-domain.h).
@@ -18,7 +18,6 @@ const (
 	eventUndefined  = 1
 	eventShutdown   = 6
 	shutdownByHost  = 2
-	enoughRoom      = 1 << 20 // bytes that make it worthwhile to let a stalled machine try again
 	jobNothing      = 0
 	jobCompletedMsg = "operation"
 )
@@ -28,9 +27,9 @@ const (
 func (h *Hypervisor) watch(first func()) {
 	defer first()
 	silent := true
-	for h.ctx.Err() == nil {
+	for h.calls.Context().Err() == nil {
 		err := h.watchOnce(first)
-		if h.ctx.Err() != nil {
+		if h.calls.Context().Err() != nil {
 			return
 		}
 		if silent {
@@ -40,7 +39,7 @@ func (h *Hypervisor) watch(first func()) {
 		timer := time.NewTimer(retryEvery)
 		select {
 		case <-timer.C:
-		case <-h.ctx.Done():
+		case <-h.calls.Context().Done():
 			timer.Stop()
 		}
 	}
@@ -48,14 +47,14 @@ func (h *Hypervisor) watch(first func()) {
 
 // watchOnce lasts as long as a connection does; nil after one that worked.
 func (h *Hypervisor) watchOnce(first func()) error {
-	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(h.calls.Context(), h.cfg.Timeout)
 	c, err := connect(ctx, h.cfg.Socket)
 	cancel()
 	if err != nil {
 		return err
 	}
 	defer c.cut()
-	stop := context.AfterFunc(h.ctx, c.cut)
+	stop := context.AfterFunc(h.calls.Context(), c.cut)
 	defer stop()
 	streams, err := h.subscribe(c)
 	defer streams.drain()
@@ -69,9 +68,9 @@ func (h *Hypervisor) watchOnce(first func()) error {
 	h.use(c, newPlace(pid))
 	defer h.use(nil, nil)
 	// Nothing below may wait for the connection's successor, which we are to make.
-	alive, dead := context.WithCancel(h.ctx)
+	alive, dead := context.WithCancel(h.calls.Context())
 	defer dead()
-	h.work.Go(func() {
+	h.calls.Go(func() {
 		defer dead()
 		select {
 		case <-c.end:
@@ -81,7 +80,7 @@ func (h *Hypervisor) watchOnce(first func()) error {
 	// What happened meanwhile, and between the subscription and here, no event tells.
 	h.expectNone()
 	h.lookAtAll(alive)
-	h.events.publish(driver.Event{})
+	h.events.Publish(driver.Event{})
 	first()
 	tick := time.NewTicker(h.cfg.Every)
 	defer tick.Stop()
@@ -127,7 +126,7 @@ type streams struct {
 }
 
 func (h *Hypervisor) subscribe(c *conn) (s streams, err error) {
-	ctx, cancel := context.WithCancel(h.ctx)
+	ctx, cancel := context.WithCancel(h.calls.Context())
 	s.cancel = cancel
 	watchdog := time.AfterFunc(h.cfg.Timeout, c.cut)
 	defer watchdog.Stop()
@@ -165,7 +164,7 @@ func (h *Hypervisor) happened(ctx context.Context, e any) {
 		}
 		h.look(ctx, e.Msg.Dom, hint)
 		if e.Msg.Event == eventUndefined {
-			h.events.publish(driver.Event{ID: textUUID(e.Msg.Dom.UUID)})
+			h.events.Publish(driver.Event{ID: textUUID(e.Msg.Dom.UUID)})
 		}
 	case *golibvirt.DomainEventCallbackRebootMsg:
 		if id := textUUID(e.Msg.Dom.UUID); e.Msg.Dom.Name == domainName(id) {
@@ -228,10 +227,10 @@ func (h *Hypervisor) housekeeping(ctx context.Context) {
 		if !m.known() {
 			continue
 		}
-		if err := boundLog(consoleLog(m.spec()), h.cfg.ConsoleLimit); err != nil {
+		if err := consolelog.Bound(consoleLog(m.spec()), h.cfg.ConsoleLimit); err != nil {
 			h.cfg.Log.Warn("cannot bound a console log", "machine", m.id, "error", err)
 		}
-		if m.note().State == driver.Stalled && hasRoom(m.spec()) {
+		if m.note().State == driver.Stalled && room.For(m.spec()) {
 			h.later(m.id, (*machine).unstall)
 		}
 	}
@@ -240,35 +239,20 @@ func (h *Hypervisor) housekeeping(ctx context.Context) {
 // later runs an operation in the background unless somebody is busy with the
 // machine already; what asked for it then asks again.
 func (h *Hypervisor) later(id string, act func(*machine, context.Context) error) {
-	ctx, leave, err := h.enter(h.ctx)
+	ctx, leave, err := h.enter(h.calls.Context())
 	if err != nil {
 		return
 	}
 	m := h.hold(id)
-	h.work.Go(func() {
+	h.calls.Go(func() {
 		defer leave()
 		defer h.drop(m)
-		select {
-		case m.op <- struct{}{}:
-		default:
+		if !m.op.Try() {
 			return
 		}
-		defer give(m.op)
+		defer m.op.Give()
 		if err := act(m, ctx); err != nil {
 			h.cfg.Log.Error("libvirt: in the background", "machine", id, "error", err)
 		}
 	})
-}
-
-func hasRoom(s driver.Spec) bool {
-	for _, d := range s.Disks {
-		var st unix.Statfs_t
-		if d.CDROM || d.ReadOnly || unix.Statfs(filepath.Dir(d.Path), &st) != nil {
-			continue
-		}
-		if st.Bavail*uint64(st.Bsize) < enoughRoom {
-			return false
-		}
-	}
-	return true
 }

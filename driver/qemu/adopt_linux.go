@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/host"
 )
 
 // adopt meets the QEMU that a machine's record names. It returns a channel that
@@ -13,7 +14,7 @@ func (m *machine) adopt() <-chan struct{} {
 		}
 		return nil
 	}
-	boot, err := bootID()
+	boot, err := host.BootID()
 	id := *m.rec.Process
 	if err == nil && id.BootID != boot {
 		m.h.cleanup(m.id)
@@ -41,6 +42,6 @@ func (m *machine) adopt() <-chan struct{} {
 	m.mu.Lock()
 	m.session = s
 	m.mu.Unlock()
-	m.h.work.Go(s.run)
+	m.h.calls.Go(s.run)
 	return s.met
 }

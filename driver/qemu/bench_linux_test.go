@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/socket"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -62,7 +63,7 @@ func BenchmarkStartBare(b *testing.B) {
 		cmd := exec.Command(h.probed.binary, argv(l)...)
 		cmd.ExtraFiles = files.files[3:]
 		do(b, cmd.Start())
-		conn, err := dial(b.Context(), h.reg.path(s.ID, "qmp"), h.cfg.Timeout)
+		conn, err := socket.Dial(b.Context(), h.reg.path(s.ID, "qmp"), h.cfg.Timeout)
 		do(b, err)
 		c := greet(b, conn)
 		do(b, c.Execute(b.Context(), "cont", nil, nil))
@@ -157,7 +158,7 @@ func bare(b *testing.B, h *Hypervisor, s driver.Spec) (*qmp.Client, *exec.Cmd) {
 	cmd.ExtraFiles = files.files[3:]
 	do(b, cmd.Start())
 	b.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	conn, err := dial(b.Context(), h.reg.path(s.ID, "qmp"), h.cfg.Timeout)
+	conn, err := socket.Dial(b.Context(), h.reg.path(s.ID, "qmp"), h.cfg.Timeout)
 	do(b, err)
 	c := greet(b, conn)
 	b.Cleanup(func() { c.Close() })

@@ -20,6 +20,7 @@
 package qemu
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 )
@@ -62,26 +63,17 @@ type Config struct {
 
 // withDefaults fills in what zero values mean.
 func (c Config) withDefaults() Config {
-	setDefault(&c.Binary, "qemu-system-x86_64")
-	setDefault(&c.Accel, "auto")
-	setDefault(&c.UIDBase, 200000)
-	setDefault(&c.UIDCount, 65536)
-	setDefault(&c.Cgroup, "shakenfist")
-	setDefault(&c.ConsoleLimit, 4<<20)
-	setDefault(&c.Timeout, 5*time.Second)
-	setDefault(&c.Every, 5*time.Second)
+	c.Binary = cmp.Or(c.Binary, "qemu-system-x86_64")
+	c.Accel = cmp.Or(c.Accel, "auto")
+	c.UIDBase = cmp.Or(c.UIDBase, 200000)
+	c.UIDCount = cmp.Or(c.UIDCount, 65536)
+	c.Cgroup = cmp.Or(c.Cgroup, "shakenfist")
+	c.ConsoleLimit = cmp.Or(c.ConsoleLimit, 4<<20)
+	c.Timeout = cmp.Or(c.Timeout, 5*time.Second)
+	c.Every = cmp.Or(c.Every, 5*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

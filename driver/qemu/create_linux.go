@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/room"
 )
 
 // Create implements driver.Hypervisor.
@@ -33,11 +34,11 @@ func (h *Hypervisor) Create(ctx context.Context, spec driver.Spec) error {
 		if err != nil {
 			return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
 		}
-		if err := m.acquire(ctx); err != nil {
+		if err := m.op.Take(ctx); err != nil {
 			return fmt.Errorf("qemu: machine %s: %w", spec.ID, err)
 		}
 		again, err := m.define(spec, made)
-		m.release()
+		m.op.Give()
 		if again {
 			continue // it was destroyed while we waited
 		}
@@ -110,13 +111,13 @@ func (m *machine) define(spec driver.Spec, made bool) (again bool, err error) {
 		def.MadeDir = true
 	}
 	if err := os.MkdirAll(filepath.Dir(spec.Dir), 0o755); err != nil {
-		return false, noSpace(err)
+		return false, room.Mark(err)
 	}
 	if err := os.MkdirAll(spec.Dir, 0o700); err != nil {
-		return false, noSpace(err)
+		return false, room.Mark(err)
 	}
 	if err := m.h.reg.create(def); err != nil {
-		return false, noSpace(err)
+		return false, room.Mark(err)
 	}
 	m.mu.Lock()
 	m.def, m.undefined = def, false

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/qcow2"
+	"github.com/shakenfist/cloud/driver/internal/room"
+	"github.com/shakenfist/cloud/driver/internal/socket"
 )
 
 // maxChain bounds how many images may lie on one another.
@@ -30,7 +33,7 @@ func (in *inherited) add(f *os.File) int {
 func (in *inherited) open(path string, flags int) (int, error) {
 	f, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
-		return 0, noSpace(err)
+		return 0, room.Mark(err)
 	}
 	set := len(in.sets) + 1
 	in.sets = append(in.sets, fdSet{FD: in.add(f), Set: set})
@@ -61,19 +64,19 @@ func (h *Hypervisor) openAll(d definition) (l launch, in *inherited, err error) 
 	in.add(null)
 	said, err := os.OpenFile(h.reg.path(s.ID, "qemu.log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
-		return l, in, noSpace(err)
+		return l, in, room.Mark(err)
 	}
 	in.add(said)
 	in.add(said)
-	for _, socket := range []struct {
+	for _, end := range []struct {
 		name string
 		fd   *int
 	}{{"qmp", &l.QMP}, {"serial", &l.Serial}} {
-		f, err := listen(h.reg.path(s.ID, socket.name))
+		f, err := socket.Listen(h.reg.path(s.ID, end.name))
 		if err != nil {
 			return l, in, err
 		}
-		*socket.fd = in.add(f)
+		*end.fd = in.add(f)
 	}
 	if l.LogSet, err = in.open(consoleLog(s), os.O_WRONLY|os.O_CREATE|os.O_APPEND); err != nil {
 		return l, in, err
@@ -117,15 +120,12 @@ func openChain(in *inherited, d driver.Disk) ([]layer, error) {
 		if format != "qcow2" {
 			return chain, nil
 		}
-		below, err := readBacking(in.files[len(in.files)-1])
+		below, err := qcow2.Below(in.files[len(in.files)-1])
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
 		if below.Path == "" {
 			return chain, nil
-		}
-		if !filepath.IsAbs(below.Path) {
-			below.Path = filepath.Join(filepath.Dir(path), below.Path)
 		}
 		path, format, flags = below.Path, below.Format, os.O_RDONLY
 	}
@@ -153,7 +153,7 @@ func (h *Hypervisor) openFirmware(in *inherited, s driver.Spec) (*firmware, erro
 			err = os.Rename(nvram(s)+".tmp", nvram(s))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("UEFI variables: %w", noSpace(err))
+			return nil, fmt.Errorf("UEFI variables: %w", room.Mark(err))
 		}
 	}
 	f.Vars, err = in.open(nvram(s), os.O_RDWR)

@@ -1,18 +1,15 @@
 package qemu_test
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/driver/drivertest/guest"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
+	"github.com/shakenfist/cloud/driver/internal/netns"
+	"github.com/shakenfist/cloud/driver/internal/tap"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,66 +19,21 @@ func TestHardware(t *testing.T) {
 	info, err := l.h.Info(l.ctx)
 	l.must(err)
 	ns := newNamespace(t)
-	n := 0
-	try := func(name string, change func(*driver.Spec)) {
-		n++
-		s := spec(l.dir, n)
-		change(&s)
-		t.Run(name, func(t *testing.T) {
+	pc.Hardware{
+		Info: info, Dir: l.dir, Serial: `s"1,`,
+		Tap: func(t *testing.T, name string) string { ns.tap(t, name); return ns.path },
+		Run: func(t *testing.T, s driver.Spec) {
 			sub := *l
 			sub.T = t
-			sub.run(withDisks(t, s))
+			sub.run(s)
 			sub.must(l.h.Stop(l.ctx, s.ID, driver.Force))
-		})
-	}
-	for _, bus := range info.Buses {
-		try(bus, func(s *driver.Spec) {
-			s.Disks[0].Bus, s.Disks[0].Serial = bus, `s"1,`
-			second := s.Disks[0]
-			second.Device, second.Path = "xdb", second.Path+"-2"
-			s.Disks = append(s.Disks, second)
-		})
-		try(bus+"-read-only", func(s *driver.Spec) { s.Disks[0].Bus, s.Disks[0].ReadOnly = bus, true })
-		if bus != "virtio" && bus != "nvme" {
-			try(bus+"-cdrom", func(s *driver.Spec) { s.Disks[0].Bus, s.Disks[0].CDROM = bus, true })
-		}
-	}
-	for i, model := range info.NICModels {
-		try(model, func(s *driver.Spec) {
-			tap := fmt.Sprintf("sftap%d", i)
-			ns.tap(t, tap)
-			s.NICs = []driver.NIC{{Tap: tap, NetNS: ns.path, MAC: "02:00:00:00:00:01", Model: model, MTU: 1450}}
-		})
-	}
-	for _, model := range info.VideoModels {
-		try("video-"+model, func(s *driver.Spec) { s.Video = driver.Video{Model: model, MemoryKiB: 16384} })
-	}
-	try("smp", func(s *driver.Spec) { s.CPUs = 3 })
-	if !info.UEFI {
-		t.Error("no UEFI firmware (Debian package ovmf)")
-	}
+		},
+	}.Each(t)
 }
 
-// A machine with UEFI runs it, and keeps variables of its own.
 func TestUEFI(t *testing.T) {
 	l := newLab(t, nil)
-	s := spec(l.dir, 1)
-	s.UEFI, s.MemoryMiB = true, 128
-	l.run(withDisks(t, s))
-	l.eventually("UEFI to speak", func() bool {
-		p := make([]byte, 1<<16)
-		n, _, err := l.h.ConsoleLog(l.ctx, s.ID, 0, p)
-		l.must(err)
-		return bytes.Contains(p[:n], []byte("BdsDxe"))
-	})
-	vars := filepath.Join(s.Dir, "nvram.fd")
-	if _, err := os.Stat(vars); err != nil {
-		t.Error(err)
-	}
-	l.must(l.h.Destroy(l.ctx, s.ID))
-	if _, err := os.Stat(s.Dir); err == nil {
-		t.Errorf("%s is still there", s.Dir)
-	}
+	pc.UEFI(l.ctx, t, l.h, l.dir)
 }
 
 // The guest sees its disks with their sizes and serials, cannot write to what is
@@ -91,19 +43,9 @@ func TestGuestHardware(t *testing.T) {
 	l := newLab(t, nil)
 	ns := newNamespace(t)
 	ns.tap(t, "sftap0")
-	s := guestSpec(t, l.dir, 1)
+	s := pc.Guest(t, l.dir, 1)
 	s.NICs = []driver.NIC{{Tap: "sftap0", NetNS: ns.path, MAC: "02:00:00:ab:cd:ef", Model: "virtio", MTU: 1400}}
-	data := func(device, bus, format string) driver.Disk {
-		return driver.Disk{Device: device, Path: filepath.Join(l.dir, device), Format: format, Bus: bus, Serial: "serial-" + device}
-	}
-	s.Disks = append(s.Disks, data("vdb", "virtio", "raw"), data("sda", "scsi", "raw"), data("vdc", "virtio", "qcow2"))
-	s.Disks[1].ReadOnly = true
-	for _, d := range s.Disks[1:3] {
-		l.must(os.WriteFile(d.Path, bytes.Repeat([]byte(d.Device+"\n"), 1<<18), 0o600))
-	}
-	l.qemuImg("create", "-q", "-f", "qcow2", "-b", "sda", "-F", "raw", filepath.Join(l.dir, "middle"))
-	l.qemuImg("create", "-q", "-f", "qcow2", "-b", "middle", "-F", "qcow2", s.Disks[3].Path)
-	s.Disks[2].ReadOnly = true // it lies under another
+	pc.AddLayers(t, l.dir, &s, 0o600)
 
 	frames := ns.listen(t, "sftap0")
 	l.run(s)
@@ -120,73 +62,29 @@ func TestGuestHardware(t *testing.T) {
 	if st.SentBytes <= 0 || st.ReadBytes <= 0 || st.CPUNanoseconds <= 0 || st.MemoryBytes < 16<<20 || st.MemoryBytes > 2<<30 {
 		t.Errorf("after a boot: %+v", st)
 	}
-	for _, tt := range []struct{ command, want string }{
-		{"cat /sys/block/vdb/serial", "serial-vdb"},
-		{"cat /sys/block/vdb/ro", "1"},
-		{"head -c 4 /dev/vdb", "vdb"},
-		{"head -c 4 /dev/sda", "sda"},
-		{"cat /sys/block/sda/ro", "1"},
-		{"head -c 4 /dev/vdc", "sda"}, // two files down
-		{"echo new > /dev/vdc; sync; echo 3 > /proc/sys/vm/drop_caches; head -c 4 /dev/vdc", "new"},
-		{"head -c 4 /dev/sda", "sda"},
-		{"cat /sys/class/net/eth0/address", "02:00:00:ab:cd:ef"},
-		{"cat /sys/class/net/eth0/mtu", "1400"},
-	} {
-		out, _, err := c.Run(l.ctx, tt.command)
-		if err != nil || strings.TrimSpace(out) != tt.want {
-			t.Errorf("%s: %q, %v; want %q", tt.command, out, err, tt.want)
-		}
-	}
-}
-
-func (l *lab) qemuImg(args ...string) {
-	l.Helper()
-	if out, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
-		l.Fatalf("qemu-img %v: %v: %s", args, err, out)
-	}
+	pc.SeesLayers(l.ctx, t, c)
+	pc.Says(l.ctx, t, c, "cat /sys/class/net/eth0/address", "02:00:00:ab:cd:ef")
+	pc.Says(l.ctx, t, c, "cat /sys/class/net/eth0/mtu", "1400")
 }
 
 // namespace is a network namespace that lives as long as a test, by the path of
 // a descriptor.
-type namespace struct {
-	path string
-	fd   *os.File
-}
+type namespace struct{ path string }
 
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
-	var n namespace
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlock: the thread ends
-		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			n.fd, err = os.Open("/proc/self/task/" + strconv.Itoa(unix.Gettid()) + "/ns/net")
-		}
-	}()
-	<-done
+	f, err := netns.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { n.fd.Close() })
-	n.path = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.fd.Fd())
-	return &n
+	t.Cleanup(func() { f.Close() })
+	return &namespace{fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())}
 }
 
 // in runs f in the namespace.
 func (n *namespace) in(t *testing.T, f func() error) {
 	t.Helper()
-	errs := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := unix.Setns(int(n.fd.Fd()), unix.CLONE_NEWNET)
-		if err == nil {
-			err = f()
-		}
-		errs <- err
-	}()
-	if err := <-errs; err != nil {
+	if err := netns.Do(n.path, f); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -194,21 +92,12 @@ func (n *namespace) in(t *testing.T, f func() error) {
 // tap makes a persistent tap that is up.
 func (n *namespace) tap(t *testing.T, name string) {
 	t.Helper()
+	if err := tap.Make(n.path, name); err != nil {
+		t.Fatal(err)
+	}
 	n.in(t, func() error {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
 		req, err := unix.NewIfreq(name)
 		if err != nil {
-			return err
-		}
-		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
-			return err
-		}
-		if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
 			return err
 		}
 		s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/calls"
+	"github.com/shakenfist/cloud/driver/internal/events"
 )
 
 // Hypervisor runs machines on QEMU. Besides driver.Hypervisor it is a
@@ -20,17 +22,13 @@ type Hypervisor struct {
 	cfg    Config
 	reg    registry
 	lock   *os.File
-	events hub
+	events events.Hub
+	calls  *calls.Group
 
 	probing sync.Mutex // held while probing; guards probed until probeDone
 	probed  *probe
 
-	ctx    context.Context // ends at Close
-	cancel context.CancelFunc
-	work   sync.WaitGroup // our goroutines and calls
-
 	mu       sync.Mutex
-	closed   bool
 	machines map[string]*machine
 }
 
@@ -56,13 +54,12 @@ func New(ctx context.Context, cfg Config) (*Hypervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("qemu: registry: %w", err)
 	}
-	h := &Hypervisor{cfg: cfg, reg: reg, lock: lock, machines: map[string]*machine{}}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h := &Hypervisor{cfg: cfg, reg: reg, lock: lock, events: events.Hub{Driver: "qemu"}, calls: calls.New("qemu: hypervisor"), machines: map[string]*machine{}}
 	if err := h.adoptAll(ctx); err != nil {
 		h.Close()
 		return nil, fmt.Errorf("qemu: %w", err)
 	}
-	h.work.Go(h.housekeeping)
+	h.calls.Go(h.housekeeping)
 	return h, nil
 }
 
@@ -100,21 +97,10 @@ func (h *Hypervisor) adoptAll(ctx context.Context) error {
 	return nil
 }
 
-// enter begins a call: it fails when the driver is closed, which then waits for
-// leave. The context it returns ends with the driver too.
-func (h *Hypervisor) enter(ctx context.Context) (context.Context, func(), error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return nil, nil, fmt.Errorf("qemu: hypervisor: %w", fs.ErrClosed)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	h.work.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(h.ctx, cancel)
-	return ctx, func() { stop(); cancel(); h.work.Done() }, nil
+// enter begins a call, which ends with leave, or with its context when the driver is
+// closed.
+func (h *Hypervisor) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+	return h.calls.Enter(ctx)
 }
 
 // machine finds one, or ErrNotFound.
@@ -138,10 +124,10 @@ func (h *Hypervisor) with(ctx context.Context, id string, act func(context.Conte
 	if err != nil {
 		return err
 	}
-	if err := m.acquire(ctx); err != nil {
+	if err := m.op.Take(ctx); err != nil {
 		return fmt.Errorf("qemu: machine %s: %w", id, err)
 	}
-	defer m.release()
+	defer m.op.Give()
 	if err := act(ctx, m); err != nil {
 		return fmt.Errorf("qemu: machine %s: %w", id, err)
 	}
@@ -221,16 +207,11 @@ func (h *Hypervisor) forget(m *machine) {
 // Close implements driver.Hypervisor: it waits for calls under way, which end
 // early, and leaves the machines running.
 func (h *Hypervisor) Close() error {
-	h.mu.Lock()
-	if h.closed {
-		h.mu.Unlock()
+	if !h.calls.Close() {
 		return nil
 	}
-	h.closed = true
-	h.mu.Unlock()
-	h.cancel()
-	h.events.close()
-	h.work.Wait()
+	h.events.Close()
+	h.calls.Wait()
 	return h.lock.Close()
 }
 
@@ -245,7 +226,7 @@ func (h *Hypervisor) housekeeping() {
 	defer tick.Stop()
 	for {
 		select {
-		case <-h.ctx.Done():
+		case <-h.calls.Context().Done():
 			return
 		case <-tick.C:
 		}

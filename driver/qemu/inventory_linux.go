@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shakenfist/cloud/driver/internal/host"
 )
 
 // Definition is a machine as a registry has it.
@@ -34,7 +36,7 @@ func Definitions(dir string) ([]Definition, error) {
 			continue
 		}
 		d := Definition{ID: id}
-		if boot, err := bootID(); err == nil && rec.Process != nil && rec.Process.BootID == boot {
+		if boot, err := host.BootID(); err == nil && rec.Process != nil && rec.Process.BootID == boot {
 			d.PID = rec.Process.PID
 		}
 		all = append(all, d)
@@ -97,7 +99,7 @@ func process(pid int) (Process, bool) {
 
 // End kills a process if it is still the one that Processes found.
 func (p Process) End() error {
-	boot, err := bootID()
+	boot, err := host.BootID()
 	if err != nil {
 		return err
 	}

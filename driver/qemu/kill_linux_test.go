@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/qemu"
 )
 
@@ -23,7 +24,7 @@ func TestKilled(t *testing.T) {
 		return
 	}
 	l := newLab(t, nil)
-	s := withDisks(t, spec(l.dir, 1))
+	s := pc.WithDisks(t, pc.Spec(l.dir, 1))
 	l.must(l.h.Close())
 	rounds := 12
 	if testing.Short() {
@@ -72,7 +73,7 @@ func victim(t *testing.T, dir string) {
 	l.cfg.Accel = "tcg"
 	h, err := qemu.New(l.ctx, l.cfg)
 	l.must(err)
-	s := spec(dir, 1)
+	s := pc.Spec(dir, 1)
 	l.must(h.Create(l.ctx, s))
 	os.Stdout.WriteString("go\n")
 	for {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/host"
 )
 
 // politely is how long a QEMU may take to close its files when told to quit.
@@ -45,7 +46,7 @@ func (m *machine) start(ctx context.Context) error {
 		return fmt.Errorf("start: %w", err)
 	}
 	defer files.close()
-	boot, err := bootID()
+	boot, err := host.BootID()
 	if err != nil {
 		return err
 	}
@@ -82,14 +83,14 @@ func (s *session) birth(ctx context.Context, def definition) error {
 	err := s.change(func(r *record) { r.Process = &s.child.identity })
 	// Moving a process into a cgroup can take 10 ms, in which QEMU gets itself ready.
 	confined := make(chan error, 1)
-	m.h.work.Go(func() { confined <- m.h.confine(m.id, s.child.PID, def.Spec) })
+	m.h.calls.Go(func() { confined <- m.h.confine(m.id, s.child.PID, def.Spec) })
 	if err == nil {
 		err = s.connect(ctx)
 	}
 	if e := <-confined; err == nil {
 		err = e
 	}
-	m.h.work.Go(s.run)
+	m.h.calls.Go(s.run)
 	if err != nil {
 		return err
 	}
@@ -180,10 +181,10 @@ func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 		s.verdict(driver.Defined, "destroyed")
 		s.child.kill()
 	}
-	if err := m.acquire(ctx); err != nil {
+	if err := m.op.Take(ctx); err != nil {
 		return fmt.Errorf("qemu: machine %s: destroy: %w", id, err)
 	}
-	defer m.release()
+	defer m.op.Give()
 	if err := m.destroy(ctx); err != nil {
 		return fmt.Errorf("qemu: machine %s: destroy: %w", id, err)
 	}
@@ -225,6 +226,6 @@ func (m *machine) destroy(ctx context.Context) error {
 		return err
 	}
 	m.h.forget(m)
-	m.h.events.publish(driver.Event{ID: m.id, Reason: "destroyed"})
+	m.h.events.Publish(driver.Event{ID: m.id, Reason: "destroyed"})
 	return nil
 }

@@ -1,11 +1,11 @@
 package qemu
 
 import (
-	"context"
 	"fmt"
 	"sync"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/token"
 )
 
 // machine is one definition and, while it is on, its session with a QEMU.
@@ -15,9 +15,9 @@ type machine struct {
 
 	uid int // the definition's; it never changes
 
-	// op is the lock of operations: a token that whoever changes the machine
-	// holds, across waits that are all bounded.
-	op chan struct{}
+	// op is the lock of operations: whoever changes the machine holds it, across
+	// waits that are all bounded.
+	op token.Token
 
 	// saving serialises writes of state.json. It is taken before mu.
 	saving sync.Mutex
@@ -32,24 +32,8 @@ type machine struct {
 }
 
 func newMachine(h *Hypervisor, def definition, rec record) *machine {
-	return &machine{h: h, id: def.Spec.ID, uid: def.UID, op: make(chan struct{}, 1), def: def, rec: rec}
+	return &machine{h: h, id: def.Spec.ID, uid: def.UID, op: token.New(), def: def, rec: rec}
 }
-
-func (m *machine) acquire(ctx context.Context) error {
-	select {
-	case m.op <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case m.op <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (m *machine) release() { <-m.op }
 
 // change edits the record, writes it and tells the world if the state changed.
 // durable also survives a power failure.
@@ -74,8 +58,7 @@ func (m *machine) update(edit func(*record) (durable bool)) error {
 	m.mu.Lock()
 	before := m.rec
 	durable := edit(&m.rec)
-	moved := m.rec.State != before.State || m.rec.Boot != before.Boot || m.rec.Since.IsZero()
-	if moved {
+	if m.rec.State != before.State || m.rec.Boot != before.Boot || m.rec.Since.IsZero() {
 		m.rec.Since = m.h.cfg.Now()
 	}
 	after, idle := m.rec, m.undefined || m.rec == before && !m.unsaved
@@ -91,12 +74,7 @@ func (m *machine) update(edit func(*record) (durable bool)) error {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)
 	}
-	switch {
-	case moved:
-		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: after.Reason})
-	case after.Resets != before.Resets:
-		m.h.events.publish(driver.Event{ID: m.id, State: after.State, Reason: "the guest restarted"})
-	}
+	m.h.events.Changed(before.status(m.id), after.status(m.id))
 	return err
 }
 
@@ -111,7 +89,7 @@ func (m *machine) record() record {
 func (m *machine) status() (driver.Status, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := driver.Status{ID: m.id, State: m.rec.State, Since: m.rec.Since, Reason: m.rec.Reason, Boot: m.rec.Boot, Resets: m.rec.Resets}
+	s := m.rec.status(m.id)
 	if m.session != nil && s.State.On() {
 		s.PID = m.session.child.PID
 	}

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 )
 
 // What a guest does to itself is told as it happens: a restart, which changes no
 // state, an end by its own wish, and one by its emulator's.
 func TestGuestNoticed(t *testing.T) {
 	l := newLab(t, nil)
-	s := guestSpec(t, l.dir, 1)
+	s := pc.Guest(t, l.dir, 1)
 	st := l.run(s)
 	events, err := l.h.Events(l.ctx)
 	l.must(err)

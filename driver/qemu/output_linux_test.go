@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"golang.org/x/sys/unix"
 )
@@ -62,7 +63,7 @@ func tail(l *lab, id string, n int64) []byte {
 func TestNoLeaks(t *testing.T) {
 	l := newLab(t, nil)
 	l.must(l.h.Close())
-	s := withDisks(t, spec(l.dir, 1))
+	s := pc.WithDisks(t, pc.Spec(l.dir, 1))
 	round := func() {
 		l.open()
 		l.run(s)
@@ -112,8 +113,8 @@ func TestInheritance(t *testing.T) {
 	secret, err := os.Create(filepath.Join(l.dir, "secret"))
 	l.must(err)
 	defer secret.Close()
-	l.run(withDisks(t, spec(l.dir, 1)))
-	st := l.run(withDisks(t, spec(l.dir, 2)))
+	l.run(pc.WithDisks(t, pc.Spec(l.dir, 1)))
+	st := l.run(pc.WithDisks(t, pc.Spec(l.dir, 2)))
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", st.PID))
 	l.must(err)
 	for _, e := range entries {

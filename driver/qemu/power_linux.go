@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
-	"golang.org/x/sys/unix"
+	"github.com/shakenfist/cloud/driver/internal/consolelog"
+	"github.com/shakenfist/cloud/driver/internal/room"
 )
 
 // rebootWithin is how long after Reboot a shutdown of the guest means a new boot.
@@ -14,9 +15,6 @@ const rebootWithin = 5 * time.Minute
 
 // messagesLimit is how many bytes of QEMU's own messages are kept.
 const messagesLimit = 256 << 10
-
-// enoughRoom in bytes makes it worthwhile to let a stalled machine try again.
-const enoughRoom = 1 << 20
 
 // Pause implements driver.Pauser. A stalled machine cannot be paused.
 func (h *Hypervisor) Pause(ctx context.Context, id string) error {
@@ -108,18 +106,16 @@ func (m *machine) keepHouse() {
 	for path, limit := range map[string]int64{
 		consoleLog(def.Spec): m.h.cfg.ConsoleLimit, m.h.reg.path(m.id, "qemu.log"): messagesLimit,
 	} {
-		if err := boundLog(path, limit); err != nil {
+		if err := consolelog.Bound(path, limit); err != nil {
 			m.h.cfg.Log.Warn("cannot bound a log", "machine", m.id, "error", err)
 		}
 	}
-	if rec.State != driver.Stalled || !s.wantsRoom() || !hasRoom(def.Spec) {
+	if rec.State != driver.Stalled || !s.wantsRoom() || !room.For(def.Spec) {
 		return
 	}
-	select {
-	case m.op <- struct{}{}:
-		defer m.release()
-		s.retry(m.h.ctx, rec.Boot)
-	default:
+	if m.op.Try() {
+		defer m.op.Give()
+		s.retry(m.h.calls.Context(), rec.Boot)
 	}
 }
 
@@ -135,26 +131,13 @@ func (s *session) retry(ctx context.Context, boot int64) {
 // overwrite what is not copied yet that is copied; where the target takes no more,
 // QEMU 7 fails the guest's write for it. Once the job has ended, it succeeds.
 func (s *session) afterJob() {
-	ctx, cancel := s.m.h.bounded(s.m.h.ctx)
+	ctx, cancel := s.m.h.bounded(s.m.h.calls.Context())
 	defer cancel()
-	if s.m.acquire(ctx) != nil {
+	if s.m.op.Take(ctx) != nil {
 		return
 	}
-	defer s.m.release()
-	if s.sync(ctx) == nil && hasRoom(s.m.spec()) {
+	defer s.m.op.Give()
+	if s.sync(ctx) == nil && room.For(s.m.spec()) {
 		s.retry(ctx, s.m.record().Boot)
 	}
-}
-
-func hasRoom(s driver.Spec) bool {
-	for _, d := range s.Disks {
-		var st unix.Statfs_t
-		if d.CDROM || d.ReadOnly || unix.Statfs(d.Path, &st) != nil {
-			continue
-		}
-		if st.Bavail*uint64(st.Bsize) < enoughRoom {
-			return false
-		}
-	}
-	return true
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/shakenfist/cloud/driver"
-	"golang.org/x/sys/unix"
+	"github.com/shakenfist/cloud/driver/internal/host"
 )
 
 // probe is what the host offers.
@@ -135,11 +135,11 @@ func (h *Hypervisor) probeAccel(ctx context.Context, p *probe) error {
 func (h *Hypervisor) dropsRoot() bool { return os.Geteuid() == 0 && h.cfg.UIDBase > 0 }
 
 func (h *Hypervisor) probeHost(_ context.Context, p *probe) error {
-	var mem unix.Sysinfo_t
-	if err := unix.Sysinfo(&mem); err != nil {
-		return fmt.Errorf("sysinfo: %w", err)
+	var err error
+	if p.MemoryMiB, err = host.MemoryMiB(); err != nil {
+		return err
 	}
-	p.CPUs, p.MemoryMiB = runtime.NumCPU(), int(uint64(mem.Totalram)*uint64(mem.Unit)>>20)
+	p.CPUs = runtime.NumCPU()
 	if !h.dropsRoot() {
 		p.note("machines run under this process's own user %d: one that breaks out of QEMU reaches the others", os.Geteuid())
 	}

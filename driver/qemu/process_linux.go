@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
+	"github.com/shakenfist/cloud/driver/internal/host"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,16 +21,10 @@ type child struct {
 	conn syscall.RawConn
 }
 
-// bootID names the host's current boot.
-var bootID = sync.OnceValues(func() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(b)), err
-})
-
 // spawn starts a process in a session of its own, with files as descriptors 0, 1,
 // 2 and so on. A uid of 0 keeps our user.
 func spawn(binary string, args []string, files []*os.File, uid int, groups []uint32) (*child, error) {
-	boot, err := bootID()
+	boot, err := host.BootID()
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +51,7 @@ func spawn(binary string, args []string, files []*os.File, uid int, groups []uin
 
 // find opens a process that an earlier one started; nil if it is no more.
 func find(id identity) (*child, error) {
-	if boot, err := bootID(); err != nil || boot != id.BootID {
+	if boot, err := host.BootID(); err != nil || boot != id.BootID {
 		return nil, err
 	}
 	fd, err := unix.PidfdOpen(id.PID, 0)
@@ -166,7 +160,7 @@ func parseStat(b []byte) (start uint64, err error) {
 // file: it is needed only when we died between starting a QEMU and writing its
 // PID down.
 func search(messages string) (identity, bool) {
-	boot, _ := bootID()
+	boot, _ := host.BootID()
 	names, _ := filepath.Glob("/proc/[0-9]*/fd/1")
 	for _, name := range names {
 		if to, err := os.Readlink(name); err != nil || to != messages {

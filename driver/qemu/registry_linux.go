@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
-	"golang.org/x/sys/unix"
+	"github.com/shakenfist/cloud/driver/internal/notes"
 )
 
 // The registry is a directory per machine with
@@ -48,6 +48,11 @@ type record struct {
 	RebootBy time.Time `json:"reboot_by,omitzero"`
 }
 
+// status is the record for people.
+func (r record) status(id string) driver.Status {
+	return driver.Status{ID: id, State: r.State, Since: r.Since, Reason: r.Reason, Boot: r.Boot, Resets: r.Resets}
+}
+
 type verdict struct {
 	State  driver.State `json:"state"`
 	Reason string       `json:"reason,omitempty"`
@@ -79,27 +84,11 @@ func openRegistry(dir string) (registry, *os.File, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return registry{}, nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := notes.Lock(dir)
 	if err != nil {
 		return registry{}, nil, err
 	}
-	if err := lockSoon(lock); err != nil {
-		lock.Close()
-		return registry{}, nil, fmt.Errorf("%s is in use by another process: %w", dir, err)
-	}
 	return registry{dir}, lock, nil
-}
-
-// lockSoon takes a lock that a killed process may seem to have for a moment: what it had
-// just forked has all its files until it becomes another program.
-func lockSoon(f *os.File) (err error) {
-	for range 50 {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return err
 }
 
 // ids returns the names of all machine directories.
@@ -117,14 +106,14 @@ func (r registry) create(d definition) error {
 	if err := os.Mkdir(r.path(d.Spec.ID, ""), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := writeJSON(r.path(d.Spec.ID, "spec.json"), d, true); err != nil {
+	if err := notes.Save(r.path(d.Spec.ID, "spec.json"), d, true); err != nil {
 		return err
 	}
-	return syncDir(filepath.Join(r.dir, "machines"))
+	return notes.SyncDir(filepath.Join(r.dir, "machines"))
 }
 
 func (r registry) save(id string, s record, durable bool) error {
-	return writeJSON(r.path(id, "state.json"), s, durable)
+	return notes.Save(r.path(id, "state.json"), s, durable)
 }
 
 // load reads a machine. A directory without a definition is fs.ErrNotExist; a
@@ -153,51 +142,4 @@ func (r registry) remove(id string) error {
 		}
 	}
 	return os.RemoveAll(r.path(id, ""))
-}
-
-// writeJSON replaces a file in one step, on disk when it returns if durable.
-func writeJSON(path string, v any, durable bool) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return noSpace(err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil && durable {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
-	if err != nil {
-		os.Remove(path + ".tmp")
-		return noSpace(err)
-	}
-	if durable {
-		return syncDir(filepath.Dir(path))
-	}
-	return nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// noSpace marks errors of a full disk as what they are.
-func noSpace(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return fmt.Errorf("%w: %w", driver.ErrNoSpace, err)
-	}
-	return err
 }

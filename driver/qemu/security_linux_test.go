@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"github.com/shakenfist/cloud/sf/sftest/need"
 )
@@ -18,9 +19,9 @@ import (
 // owns none of the files it uses.
 func TestConfined(t *testing.T) {
 	l := newLab(t, func(c *qemu.Config) { c.UIDBase, c.UIDCount = 300000, 2 })
-	one := withDisks(t, spec(l.dir, 1))
+	one := pc.WithDisks(t, pc.Spec(l.dir, 1))
 	first := l.run(one)
-	second := l.run(withDisks(t, spec(l.dir, 2)))
+	second := l.run(pc.WithDisks(t, pc.Spec(l.dir, 2)))
 	if a, b := status(t, first.PID, "Uid"), status(t, second.PID, "Uid"); a != same(300000) || b != same(300001) {
 		t.Errorf("users are %q and %q", a, b)
 	}
@@ -47,7 +48,7 @@ func TestConfined(t *testing.T) {
 	}
 
 	// The range is what it is; a destroyed machine's user is free again.
-	third := withDisks(t, spec(l.dir, 3))
+	third := pc.WithDisks(t, pc.Spec(l.dir, 3))
 	if err := l.h.Create(l.ctx, third); err == nil || !strings.Contains(err.Error(), "UIDCount") {
 		t.Errorf("a third machine with two users: %v", err)
 	}
@@ -66,7 +67,7 @@ func TestCgroup(t *testing.T) {
 			need.Missing(t, "%s", note)
 		}
 	}
-	s := withDisks(t, spec(l.dir, 1))
+	s := pc.WithDisks(t, pc.Spec(l.dir, 1))
 	st := l.run(s)
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", st.PID))
 	l.must(err)
@@ -138,7 +139,7 @@ func asNobody(t *testing.T) {
 	if notes := strings.Join(info.Notes, "\n"); !strings.Contains(notes, "own user 65534") || !strings.Contains(notes, "cgroup") {
 		t.Errorf("notes are %q", notes)
 	}
-	st := l.run(withDisks(t, spec(dir, 1)))
+	st := l.run(pc.WithDisks(t, pc.Spec(dir, 1)))
 	if got := status(t, st.PID, "Uid"); got != same(65534) {
 		t.Errorf("user is %q", got)
 	}

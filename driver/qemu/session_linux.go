@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shakenfist/cloud/driver/internal/console"
+	"github.com/shakenfist/cloud/driver/internal/socket"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -22,7 +24,7 @@ var errMute = errors.New("the emulator does not answer")
 type session struct {
 	m       *machine
 	child   *child
-	console *port
+	console *console.Port
 	screen  screen
 	poke    chan struct{} // holds a token while the state should be asked for
 	met     chan struct{} // closed after the first try to connect
@@ -45,7 +47,7 @@ func newSession(m *machine, c *child) *session {
 		m: m, child: c, poke: make(chan struct{}, 1),
 		met: make(chan struct{}), gone: make(chan struct{}),
 	}
-	s.console = newPort(s)
+	s.console = newConsole(m.h, m.id)
 	return s
 }
 
@@ -53,7 +55,7 @@ func newSession(m *machine, c *child) *session {
 func (s *session) run() {
 	h := s.m.h
 	exit := make(chan string, 1)
-	h.work.Go(func() {
+	h.calls.Go(func() {
 		if how, err := s.child.wait(); err == nil {
 			exit <- how
 		}
@@ -74,7 +76,7 @@ func (s *session) run() {
 		case how := <-exit:
 			s.end(how)
 			return
-		case <-h.ctx.Done():
+		case <-h.calls.Context().Done():
 			s.detach()
 			return
 		case <-lost:
@@ -83,7 +85,7 @@ func (s *session) run() {
 		case <-retry.C:
 			s.reconnect(retry)
 		case <-s.poke:
-			s.hinted(h.ctx)
+			s.hinted(h.calls.Context())
 		}
 	}
 }
@@ -93,9 +95,9 @@ func (s *session) reconnect(retry *time.Timer) {
 	if s.connected() != nil {
 		return
 	}
-	err := s.connect(s.m.h.ctx)
+	err := s.connect(s.m.h.calls.Context())
 	if err == nil {
-		err = s.sync(s.m.h.ctx)
+		err = s.sync(s.m.h.calls.Context())
 	}
 	if err != nil {
 		s.m.h.cfg.Log.Warn("a machine's emulator does not answer", "machine", s.m.id, "pid", s.child.PID, "error", err)
@@ -112,7 +114,7 @@ func (s *session) reconnect(retry *time.Timer) {
 func (s *session) connect(ctx context.Context) error {
 	ctx, cancel := s.m.h.bounded(ctx)
 	defer cancel()
-	conn, err := dial(ctx, s.m.h.reg.path(s.m.id, "qmp"), s.m.h.cfg.Timeout)
+	conn, err := socket.Dial(ctx, s.m.h.reg.path(s.m.id, "qmp"), s.m.h.cfg.Timeout)
 	if err != nil {
 		return err
 	}
@@ -184,12 +186,12 @@ func (s *session) event(e qmp.Event) {
 		s.mu.Unlock()
 	case "JOB_STATUS_CHANGE":
 		if data.Status == "concluded" {
-			s.m.h.work.Go(s.afterJob)
+			s.m.h.calls.Go(s.afterJob)
 		}
 		return
 	case "RESET":
 		if data.Guest { // which changes no state
-			s.m.h.work.Go(func() { s.change(restarted) })
+			s.m.h.calls.Go(func() { s.change(restarted) })
 		}
 	case "STOP", "RESUME", "BLOCK_IO_ERROR", "GUEST_PANICKED":
 	default:
@@ -206,7 +208,7 @@ func (s *session) event(e qmp.Event) {
 func (s *session) end(how string) {
 	s.drop()
 	s.child.close()
-	s.console.end()
+	s.console.End()
 	s.screen.end()
 	s.m.h.cleanup(s.m.id)
 	s.m.conclude(s.ending(how))
@@ -217,7 +219,7 @@ func (s *session) end(how string) {
 func (s *session) detach() {
 	s.drop()
 	s.child.close()
-	s.console.detach()
+	s.console.Close()
 	s.screen.detach()
 }
 

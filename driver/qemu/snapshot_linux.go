@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/qcow2"
+	"github.com/shakenfist/cloud/driver/internal/room"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 )
 
@@ -72,7 +74,7 @@ func (h *Hypervisor) Snapshot(ctx context.Context, id, job string, targets []dri
 			return fmt.Errorf("snapshot: %w", err)
 		}
 		if err := s.copy(ctx, all); err != nil {
-			return errors.Join(fmt.Errorf("snapshot: %w", err), s.forgetJob(h.ctx, job))
+			return errors.Join(fmt.Errorf("snapshot: %w", err), s.forgetJob(h.calls.Context(), job))
 		}
 		return nil
 	})
@@ -105,9 +107,9 @@ func (s *session) copy(ctx context.Context, all []part) error {
 
 // addTarget makes a target and a node of it.
 func (s *session) addTarget(ctx context.Context, p part, size int64) error {
-	f, err := createQCOW2(p.path, size)
+	f, err := qcow2.Create(p.path, size)
 	if err != nil {
-		return noSpace(err)
+		return room.Mark(err)
 	}
 	defer f.Close()
 	var set struct {
@@ -142,7 +144,7 @@ func (h *Hypervisor) SnapshotJob(ctx context.Context, id, name string) (st drive
 	// QEMU would stop the machine for that.
 	for _, path := range unsettled {
 		if err := syncFile(path); err != nil {
-			st.Err = fmt.Errorf("qemu: machine %s: snapshot: %w", id, noSpace(err))
+			st.Err = fmt.Errorf("qemu: machine %s: snapshot: %w", id, room.Mark(err))
 			return st, nil
 		}
 	}

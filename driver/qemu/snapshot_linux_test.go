@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"golang.org/x/sys/unix"
 )
@@ -112,7 +113,7 @@ func TestSnapshotMoment(t *testing.T) {
 		if st := l.ended(s.ID, job); st.Err != nil || st.Done != 48<<20 || st.Total != 48<<20 {
 			t.Fatalf("the job is %+v", st)
 		}
-		a, b := content(t, targets[0].Path, "qcow2"), content(t, targets[1].Path, "qcow2")
+		a, b := pc.Content(t, targets[0].Path, "qcow2"), pc.Content(t, targets[1].Path, "qcow2")
 		first, second := binary.LittleEndian.Uint32(a[512:]), binary.LittleEndian.Uint32(b[512:])
 		if first != second && first != second+1 {
 			t.Errorf("one disk counts %d, the other %d", first, second)
@@ -188,7 +189,7 @@ func (l *lab) belongings(id string) string {
 // boots from the copy is the same, and the copies of one machine do not meet.
 func TestSnapshotBoots(t *testing.T) {
 	l := newLab(t, nil)
-	s := guestSpec(t, l.dir, 1)
+	s := pc.Guest(t, l.dir, 1)
 	l.run(s)
 	l.logs(s.ID, " login: ")
 	targets := l.snapshot(s, "one", l.dir)
@@ -206,9 +207,9 @@ func TestSnapshotBoots(t *testing.T) {
 		t.Errorf("the end of another job: %v", err)
 	}
 	l.must(l.h.Destroy(l.ctx, s.ID))
-	content(t, targets[0].Path, "qcow2")
+	pc.Content(t, targets[0].Path, "qcow2")
 
-	copied := spec(l.dir, 2)
+	copied := pc.Spec(l.dir, 2)
 	copied.MemoryMiB = s.MemoryMiB
 	copied.Disks[0] = s.Disks[0]
 	copied.Disks[0].Path = targets[0].Path
@@ -264,7 +265,7 @@ func TestSnapshotInterrupted(t *testing.T) {
 // them all and no machine.
 func TestManyViewers(t *testing.T) {
 	l := newLab(t, nil)
-	s := withDisks(t, spec(l.dir, 1))
+	s := pc.WithDisks(t, pc.Spec(l.dir, 1))
 	s.Video = driver.Video{Model: "vga"}
 	l.run(s)
 	var views []io.ReadWriteCloser

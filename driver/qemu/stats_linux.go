@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/tap"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +25,7 @@ func (h *Hypervisor) Stats(ctx context.Context, id string) (driver.Stats, error)
 			return err
 		}
 		for _, n := range m.spec().NICs {
-			in, out, err := tapCounters(n)
+			in, out, err := tap.Counters(n.NetNS, n.Tap)
 			if err != nil {
 				return fmt.Errorf("tap %s: %w", n.Tap, err)
 			}
@@ -82,34 +82,4 @@ func processCounters(pid int) (cpu, memory int64, err error) {
 	}
 	pages, err := strconv.ParseInt(fields[1], 10, 64)
 	return t.Nano(), pages * int64(os.Getpagesize()), err
-}
-
-// tapCounters are the bytes that a tap got from its guest and gave it.
-func tapCounters(n driver.NIC) (in, out int64, err error) {
-	var table []byte
-	err = inNamespace(n.NetNS, func() (err error) {
-		table, err = os.ReadFile("/proc/thread-self/net/dev")
-		return err
-	})
-	if err != nil {
-		return 0, 0, err
-	}
-	return parseCounters(table, n.Tap)
-}
-
-// parseCounters finds an interface in /proc/net/dev: its name, then bytes received
-// and seven more numbers, then bytes sent.
-func parseCounters(table []byte, name string) (in, out int64, err error) {
-	for line := range bytes.Lines(table) {
-		who, rest, _ := strings.Cut(string(line), ":")
-		fields := strings.Fields(rest)
-		if strings.TrimSpace(who) != name || len(fields) < 9 {
-			continue
-		}
-		if in, err = strconv.ParseInt(fields[0], 10, 64); err == nil {
-			out, err = strconv.ParseInt(fields[8], 10, 64)
-		}
-		return in, out, err
-	}
-	return 0, 0, fmt.Errorf("no such interface")
 }

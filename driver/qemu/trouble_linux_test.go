@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"github.com/shakenfist/cloud/driver/qemu/internal/qmp"
 	"golang.org/x/sys/unix"
@@ -51,7 +52,7 @@ func TestNoSpace(t *testing.T) {
 func TestNoSpaceForRegistry(t *testing.T) {
 	dir := tmpfs(t, 1<<20)
 	l := newLab(t, func(c *qemu.Config) { c.Dir = dir })
-	one, two, three := withDisks(t, spec(l.dir, 1)), withDisks(t, spec(l.dir, 2)), withDisks(t, spec(l.dir, 3))
+	one, two, three := pc.WithDisks(t, pc.Spec(l.dir, 1)), pc.WithDisks(t, pc.Spec(l.dir, 2)), pc.WithDisks(t, pc.Spec(l.dir, 3))
 	l.run(one)
 	l.must(l.h.Create(l.ctx, two))
 	empty := l.fill(dir)
@@ -80,13 +81,13 @@ func TestNoSpaceForRegistry(t *testing.T) {
 
 func TestStartFails(t *testing.T) {
 	l := newLab(t, nil)
-	missing := spec(l.dir, 1)
-	foreign := spec(l.dir, 2)
+	missing := pc.Spec(l.dir, 1)
+	foreign := pc.Spec(l.dir, 2)
 	foreign.Disks[0].Format = "qcow2" // withDisks fills it with zeros
-	noTap := spec(l.dir, 3)
+	noTap := pc.Spec(l.dir, 3)
 	noTap.NICs = []driver.NIC{{Tap: "sf-nowhere", MAC: "02:00:00:00:00:01", Model: "virtio"}}
 	noNS := noTap
-	noNS.ID = spec(l.dir, 4).ID
+	noNS.ID = pc.Spec(l.dir, 4).ID
 	noNS.NICs = []driver.NIC{{Tap: "sf-nowhere", NetNS: "/nowhere", MAC: "02:00:00:00:00:01", Model: "virtio"}}
 	for name, tt := range map[string]struct {
 		s    driver.Spec
@@ -94,9 +95,9 @@ func TestStartFails(t *testing.T) {
 		says string
 	}{
 		"disk":      {missing, fs.ErrNotExist, "disk vda"},
-		"format":    {withDisks(t, foreign), nil, "not a qcow2 image"},
-		"tap":       {withDisks(t, noTap), unix.ENODEV, "sf-nowhere"},
-		"namespace": {withDisks(t, noNS), fs.ErrNotExist, "/nowhere"},
+		"format":    {pc.WithDisks(t, foreign), nil, "not a qcow2 image"},
+		"tap":       {pc.WithDisks(t, noTap), unix.ENODEV, "sf-nowhere"},
+		"namespace": {pc.WithDisks(t, noNS), fs.ErrNotExist, "/nowhere"},
 	} {
 		l.must(l.h.Create(l.ctx, tt.s))
 		err := l.h.Start(l.ctx, tt.s.ID)
@@ -112,7 +113,7 @@ func TestStartFails(t *testing.T) {
 // QEMU locks images: two machines cannot write to one. What it says is in the error.
 func TestImageLock(t *testing.T) {
 	l := newLab(t, nil)
-	one, two := withDisks(t, spec(l.dir, 1)), spec(l.dir, 2)
+	one, two := pc.WithDisks(t, pc.Spec(l.dir, 1)), pc.Spec(l.dir, 2)
 	two.Disks[0].Path = one.Disks[0].Path
 	l.run(one)
 	l.must(l.h.Create(l.ctx, two))
@@ -135,7 +136,7 @@ func TestTwoDrivers(t *testing.T) {
 
 func TestTerminated(t *testing.T) {
 	l := newLab(t, nil)
-	st := l.run(withDisks(t, spec(l.dir, 1)))
+	st := l.run(pc.WithDisks(t, pc.Spec(l.dir, 1)))
 	l.must(syscall.Kill(st.PID, syscall.SIGTERM))
 	if st := l.becomes(st.ID, driver.Crashed); !strings.Contains(st.Reason, "host-signal") {
 		t.Errorf("reason is %q", st.Reason)
@@ -169,7 +170,7 @@ func TestAdoptOdd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, nil)
-			st := l.run(withDisks(t, spec(l.dir, 1)))
+			st := l.run(pc.WithDisks(t, pc.Spec(l.dir, 1)))
 			l.must(l.h.Close())
 			l.editState(st.ID, tt.edit)
 			if tt.kill {
@@ -197,7 +198,7 @@ func ended(pid int) bool {
 // A QEMU that was never told to run, because its starter died, is put away.
 func TestAdoptUnborn(t *testing.T) {
 	l := newLab(t, nil)
-	st := l.run(withDisks(t, spec(l.dir, 1)))
+	st := l.run(pc.WithDisks(t, pc.Spec(l.dir, 1)))
 	l.must(l.h.Close())
 	l.monitor(st.ID, "prelaunch", "stop", "system_reset")
 	l.open()
@@ -247,7 +248,7 @@ func (l *lab) monitor(id, want string, commands ...string) {
 // short, and one whose state is unreadable is a machine that is off.
 func TestBrokenRegistry(t *testing.T) {
 	l := newLab(t, nil)
-	s := withDisks(t, spec(l.dir, 1))
+	s := pc.WithDisks(t, pc.Spec(l.dir, 1))
 	l.must(l.h.Create(l.ctx, s))
 	l.must(l.h.Close())
 	machines := filepath.Join(l.cfg.Dir, "machines")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/drivertest/pc"
 	"github.com/shakenfist/cloud/driver/qemu"
 	"github.com/shakenfist/cloud/sf/sftest/need"
 	"golang.org/x/sys/unix"
@@ -104,13 +105,7 @@ func (l *lab) becomes(id string, want driver.State) driver.Status {
 // eventually waits for what no event tells.
 func (l *lab) eventually(what string, ok func() bool) {
 	l.Helper()
-	for !ok() {
-		select {
-		case <-l.ctx.Done():
-			l.Fatalf("waited in vain for %s", what)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	pc.Eventually(l.ctx, l, what, ok)
 }
 
 // editState changes state.json of a machine whose driver is closed.
@@ -131,7 +126,7 @@ func (l *lab) editState(id string, edit func(state, process map[string]any)) {
 // bootable is a machine that runs code from its boot sector.
 func (l *lab) bootable(n int, dir string, size int64, code []byte) driver.Spec {
 	l.Helper()
-	s := spec(l.dir, n)
+	s := pc.Spec(l.dir, n)
 	s.Disks[0].Path = filepath.Join(dir, fmt.Sprintf("boot%d", n))
 	f, err := os.Create(s.Disks[0].Path)
 	l.must(err)

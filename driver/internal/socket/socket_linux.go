@@ -1,4 +1,6 @@
-package qemu
+// Package socket makes and dials unix sockets whose paths may be longer than the
+// 107 bytes that an address holds: through a descriptor of their directory.
+package socket
 
 import (
 	"context"
@@ -11,8 +13,6 @@ import (
 	"time"
 )
 
-// A socket's address holds 107 bytes, a registry's path may be longer: sockets
-// are bound and dialled through a descriptor of their directory.
 func viaDir(path string, f func(short string) error) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -22,10 +22,10 @@ func viaDir(path string, f func(short string) error) error {
 	return f(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }
 
-// listen makes a listening socket for QEMU to inherit. Made here it exists before
-// QEMU does: the first dial neither fails nor polls, and QEMU needs no right to
-// the directory.
-func listen(path string) (f *os.File, err error) {
+// Listen makes a listening socket for another process to inherit, in the place of
+// what is there. Made before that process is, the first dial neither fails nor polls,
+// and the process needs no right to the directory.
+func Listen(path string) (f *os.File, err error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -45,7 +45,9 @@ func listen(path string) (f *os.File, err error) {
 	return f, nil
 }
 
-func dial(ctx context.Context, path string, timeout time.Duration) (conn net.Conn, err error) {
+// Dial connects at once or fails, unless so many others wait that even that takes
+// until timeout.
+func Dial(ctx context.Context, path string, timeout time.Duration) (conn net.Conn, err error) {
 	d := net.Dialer{Timeout: timeout}
 	err = viaDir(path, func(short string) error {
 		conn, err = d.DialContext(ctx, "unix", short)
