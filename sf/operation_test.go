@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,6 +161,62 @@ func TestSnapshotOfStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	snapshotOf(t, c, i.UUID, false)
+}
+
+// Whoever starts an instance whose disks are being copied ends that copy first, so
+// that it is never of a disk that a guest writes to. The snapshot is made all the same.
+func TestStartDuringSnapshotOfStopped(t *testing.T) {
+	copying, torn := make(chan struct{}), errors.New("the machine was started during the copy of its disk")
+	var under atomic.Int32
+	hook := func(ctx context.Context, call fake.Call) error {
+		switch {
+		case call.Method == "Volumes.CopyDisk" && !call.Done && call.N == 1:
+			under.Add(1)
+			defer under.Add(-1)
+			close(copying)
+			<-ctx.Done()
+			return ctx.Err()
+		case call.Method == "Start" && under.Load() > 0:
+			return torn
+		}
+		return nil
+	}
+	c := sftest.NewWith(t, fake.Config{Now: time.Now, Hook: hook})
+	ctx := sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	if err := c.Host.Shutdown(i.UUID); err != nil {
+		t.Fatal(err)
+	}
+	off := func(i *sf.Instance) (bool, error) { return i.Status.Power == sf.PowerOff, nil }
+	if _, err := c.WaitInstance(ctx, i.UUID, off); err != nil {
+		t.Fatal(err)
+	}
+	s, op, err := c.Snapshot(ctx, i.UUID, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-copying
+	if i, err = c.SetPower(ctx, i.UUID, sf.PowerOn); err != nil {
+		t.Fatal(err)
+	}
+	settled := sf.PowerSettled(i.Power.Generation)
+	if i, err = c.WaitInstance(ctx, i.UUID, func(i *sf.Instance) (bool, error) {
+		if w := i.Status.Wait; w != nil && strings.Contains(w.Reason, torn.Error()) {
+			return true, torn
+		}
+		return settled(i)
+	}); err != nil || i.Status.Power != sf.PowerOn {
+		t.Fatalf("%+v, %v", i.Status, err)
+	}
+	if _, err := c.WaitOperation(ctx, op); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = c.SnapshotByID(ctx, s.UUID); err != nil || s.Status.State != sf.StateCreated {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if n := c.Host.Calls("Snapshot"); n != 1 {
+		t.Errorf("%d copies of the running machine, not 1", n)
+	}
 }
 
 // A snapshot that fails says why and leaves nothing.
