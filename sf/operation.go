@@ -18,8 +18,12 @@ const (
 	snapshotDeadline = 6 * time.Hour
 )
 
-// keepOperations is how many ended operations of an instance stay readable.
-const keepOperations = 16
+// keepOperations is how many ended operations of an instance stay readable, and
+// trimAtOnce how many a new one forgets at most: a transaction takes no number of them.
+const (
+	keepOperations = 16
+	trimAtOnce     = 16
+)
 
 // Reboot asks for an instance to be restarted: by its guest, or with hard by its
 // reset button. It happens once, after the operations asked for before; see
@@ -85,14 +89,15 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 	return op, nil
 }
 
-// trimOperations forgets ended operations beyond the last few.
+// trimOperations forgets ended operations beyond the last few, the oldest first.
 func (c *Cloud) trimOperations(ctx context.Context, t *record.Txn, instance string) error {
 	list, _, _, err := record.List[spec.OperationStatus](ctx, c.records, record.OperationStatusPrefix(instance), store.Page{})
 	if err != nil {
 		return err
 	}
-	for i := 0; i < len(list)-keepOperations; i++ {
+	for i, n := 0, 0; i < len(list)-keepOperations && n < trimAtOnce; i++ {
 		if list[i].Value.State.Ended() {
+			n++
 			t.Delete(list[i].Key, record.OperationPrefix(instance)+record.Base(list[i].Key))
 		}
 	}

@@ -99,6 +99,45 @@ func TestOperationsAreBounded(t *testing.T) {
 	}
 }
 
+// Many operations that were asked for at once, and have ended, keep no further one
+// from being recorded: they are forgotten a few at a time.
+func TestManyOperationsAtOnce(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	all := make(chan struct{})
+	c.Host.Fault(fake.Fault{Method: "Reset", Nth: 1, Wait: func(ctx context.Context) error {
+		select {
+		case <-all:
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	}})
+	var last *sf.Operation
+	for k := range 100 {
+		op, err := c.Reboot(ctx, i.UUID, true)
+		if err != nil {
+			t.Fatalf("operation %d: %v", k, err)
+		}
+		last = op
+	}
+	close(all)
+	if _, err := c.WaitOperation(ctx, last); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		op, err := c.Reboot(ctx, i.UUID, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.WaitOperation(ctx, op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ops, err := c.Operations(ctx, i.UUID); err != nil || len(ops) > 17 {
+		t.Errorf("%d operations, %v", len(ops), err)
+	}
+}
+
 func snapshotOf(t *testing.T, c *cloud, id string, all bool) *sf.Snapshot {
 	t.Helper()
 	ctx := sftest.Context(t)
