@@ -379,3 +379,35 @@ func TestRawPorts(t *testing.T) {
 		t.Error("the port outlives its instance")
 	}
 }
+
+// failing is a listener whose first Accept fails.
+type failing struct {
+	net.Listener
+	failed atomic.Bool
+}
+
+func (l *failing) Accept() (net.Conn, error) {
+	if !l.failed.Swap(true) {
+		return nil, errors.New("too many open files")
+	}
+	return l.Listener.Accept()
+}
+
+// A raw port that could not take a viewer at one moment takes the next.
+func TestRawPortRecovers(t *testing.T) {
+	listen := func(network, address string) (net.Listener, error) {
+		l, err := net.Listen(network, address)
+		return &failing{Listener: l}, err
+	}
+	c := sftest.NewWith(t, fake.Config{Now: time.Now}, func(cfg *sf.Config) { cfg.Node.RawPorts = &sf.RawPorts{Listen: listen} })
+	i := newInstance(t, c, small("one"))
+	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", i.Status.ConsolePort), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.ReadFull(conn, make([]byte, 12)); err != nil {
+		t.Error(err)
+	}
+}
