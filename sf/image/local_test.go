@@ -236,6 +236,20 @@ func TestDamagedDisk(t *testing.T) {
 	}
 }
 
+// A disk whose image was removed since it was fetched is not made, and told apart.
+func TestImageEvictedBeforeBuild(t *testing.T) {
+	l, _, raw, iso := newLocal(t, testConfig())
+	for _, v := range []driver.Volume{{Device: "vda", Size: 1 << 30, Image: raw.ID}, {Device: "hda", CDROM: true, Image: iso.ID}} {
+		if err := l.config.Cache.Remove(v.Image); err != nil {
+			t.Fatal(err)
+		}
+		_, err := l.Build(t.Context(), uuid1, []driver.Volume{v})
+		if !errors.Is(err, driver.ErrNotFound) || !errors.Is(err, ErrNotCached) || strings.Contains(err.Error(), "machine") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // A disk whose image is gone is an error that says so, not a new empty disk.
 func TestImageGone(t *testing.T) {
 	l, _, raw, iso := newLocal(t, testConfig())
