@@ -138,6 +138,43 @@ func TestManyOperationsAtOnce(t *testing.T) {
 	}
 }
 
+// late is a clock that is a minute behind.
+type late struct{ reconcile.RealClock }
+
+func (late) Now() time.Time { return time.Now().Add(-time.Minute) }
+
+// Operations are in the order in which they were asked for, also when one is asked for
+// by a process whose clock is behind, or after a clock was set back.
+func TestOperationsInOrder(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	behind, err := sf.Open(ctx, sf.Config{Store: c.Store, Clock: late{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	for k := range 6 {
+		cloud := []*sf.Cloud{c.Cloud, behind}[k%2]
+		op, err := cloud.Reboot(ctx, i.UUID, true)
+		if err == nil {
+			op, err = cloud.WaitOperation(ctx, op)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked = append(asked, op.ID)
+	}
+	ops, err := c.Operations(ctx, i.UUID)
+	if err != nil || len(ops) != len(asked) {
+		t.Fatalf("%d operations, %v", len(ops), err)
+	}
+	for k, op := range ops {
+		if op.ID != asked[k] {
+			t.Errorf("operation %d is %s, asked for was %s", k, op.ID, asked[k])
+		}
+	}
+}
+
 func snapshotOf(t *testing.T, c *cloud, id string, all bool) *sf.Snapshot {
 	t.Helper()
 	ctx := sftest.Context(t)
