@@ -3,6 +3,7 @@ package sf
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/reconcile"
+	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
 )
 
@@ -156,7 +158,27 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	n := *c.Node
 	c.Node = &n
-	return c, n.complete()
+	if err := n.complete(); err != nil {
+		return c, err
+	}
+	return c, n.check()
+}
+
+// check says what nobody can have meant.
+func (n *NodeConfig) check() error {
+	switch {
+	case !spec.ValidLabel(n.Name):
+		return fmt.Errorf("the node's name %q: only letters, digits and -_.@+ can be in it, at most 128; say another in NodeConfig.Name", n.Name)
+	case !(n.CPUOvercommit > 0) || !(n.MemoryOvercommit > 0):
+		return fmt.Errorf("the node's CPUOvercommit %v and MemoryOvercommit %v must be above 0", n.CPUOvercommit, n.MemoryOvercommit)
+	case n.Workers < 0 || n.Transfers < 0 || n.MaxInstances < 0 || n.MinFreeDisk < 0:
+		return fmt.Errorf("the node's Workers %d, Transfers %d, MaxInstances %d and MinFreeDisk %d must not be negative", n.Workers, n.Transfers, n.MaxInstances, n.MinFreeDisk)
+	case n.SessionTTL < 0 || n.SelfFence < 0:
+		return fmt.Errorf("the node's SessionTTL %v and SelfFence %v must not be negative", n.SessionTTL, n.SelfFence)
+	case n.RawPorts != nil && (n.RawPorts.Low < 1 || n.RawPorts.High > 65535 || n.RawPorts.High < n.RawPorts.Low):
+		return fmt.Errorf("the node's RawPorts from %d to %d are no range of TCP ports", n.RawPorts.Low, n.RawPorts.High)
+	}
+	return nil
 }
 
 // complete fills in the defaults.
