@@ -228,6 +228,7 @@ func (h *Hypervisor) housekeeping(ctx context.Context) {
 		if !m.known() {
 			continue
 		}
+		m.resave()
 		if err := boundLog(consoleLog(m.spec()), h.cfg.ConsoleLimit); err != nil {
 			h.cfg.Log.Warn("cannot bound a console log", "machine", m.id, "error", err)
 		}
