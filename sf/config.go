@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
@@ -153,6 +155,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if err := c.check(); err != nil {
+		return c, err
+	}
 	if c.Node == nil {
 		return c, nil
 	}
@@ -162,6 +167,28 @@ func (c Config) withDefaults() (Config, error) {
 		return c, err
 	}
 	return c, n.check()
+}
+
+// maxDNS is how many resolvers guests are told at most.
+const maxDNS = 16
+
+// check says what guests could not be told, before the first network fails for it.
+func (c *Config) check() error {
+	if !spec.ValidLabel(c.Zone) {
+		return fmt.Errorf("zone %q: only letters, digits and -_.@+ can be in it, at most 128", c.Zone)
+	}
+	if !slices.Contains(spec.Buses, c.DiskBus) {
+		return fmt.Errorf("disk bus %q is not one of %s", c.DiskBus, strings.Join(spec.Buses, ", "))
+	}
+	if len(c.DNS) > maxDNS {
+		return fmt.Errorf("%d DNS servers, at most %d can be told", len(c.DNS), maxDNS)
+	}
+	for _, a := range c.DNS {
+		if !a.Is4() {
+			return fmt.Errorf("DNS server %v is not an IPv4 address", a)
+		}
+	}
+	return nil
 }
 
 // check says what nobody can have meant.

@@ -349,3 +349,24 @@ func TestNodeConfigRefused(t *testing.T) {
 		}
 	}
 }
+
+// What guests could not be told is refused when the cloud is opened, not network by
+// network afterwards.
+func TestConfigRefused(t *testing.T) {
+	for _, c := range []struct {
+		change func(*sf.Config)
+		text   string
+	}{
+		{func(c *sf.Config) { c.Zone = "a zone" }, `zone "a zone"`},
+		{func(c *sf.Config) { c.Zone = strings.Repeat("z", 300) }, "at most 128"},
+		{func(c *sf.Config) { c.DiskBus = "floppy" }, `disk bus "floppy"`},
+		{func(c *sf.Config) { c.DNS = []netip.Addr{netip.MustParseAddr("2001:db8::1")} }, "2001:db8::1 is not an IPv4 address"},
+		{func(c *sf.Config) { c.DNS = make([]netip.Addr, 17) }, "17 DNS servers, at most 16"},
+	} {
+		cfg := sf.Config{Store: memory.New(memory.Config{})}
+		c.change(&cfg)
+		if cloud, err := sf.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: opened %v, error %v", c.text, cloud != nil, err)
+		}
+	}
+}
