@@ -142,13 +142,12 @@ func (a *Agent) copyDisks(ctx context.Context, key string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	instance, snapshot, _ := strings.Cut(key, "/")
-	m := a.of(instance)
 	a.mu.Lock()
 	c := a.copies[key]
 	if c != nil {
 		c.cancel = cancel
 	}
-	if m.starting {
+	if m := a.instances[instance]; m != nil && m.starting {
 		cancel(errStarts)
 	}
 	a.mu.Unlock()
