@@ -17,7 +17,8 @@ type Volumes interface {
 	Fetch(ctx context.Context, ref ImageRef, report func(Progress)) (Image, error)
 	// Build makes the volumes of one instance in a directory of its own and
 	// returns them in the order given, ready for a Spec. A volume that exists
-	// already is kept as it is: its content may be a guest's by now.
+	// already is kept as it is: its content may be a guest's by now. An image that was
+	// removed since it was fetched is ErrNotFound.
 	Build(ctx context.Context, id string, volumes []Volume) ([]Disk, error)
 	// Dir is the directory of one instance, for Spec.Dir; it may not exist yet.
 	Dir(id string) string

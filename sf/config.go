@@ -3,17 +3,21 @@ package sf
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/reconcile"
+	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
 )
 
@@ -151,12 +155,57 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if err := c.check(); err != nil {
+		return c, err
+	}
 	if c.Node == nil {
 		return c, nil
 	}
 	n := *c.Node
 	c.Node = &n
-	return c, n.complete()
+	if err := n.complete(); err != nil {
+		return c, err
+	}
+	return c, n.check()
+}
+
+// maxDNS is how many resolvers guests are told at most.
+const maxDNS = 16
+
+// check says what guests could not be told, before the first network fails for it.
+func (c *Config) check() error {
+	if !spec.ValidLabel(c.Zone) {
+		return fmt.Errorf("zone %q: only letters, digits and -_.@+ can be in it, at most 128", c.Zone)
+	}
+	if !slices.Contains(spec.Buses, c.DiskBus) {
+		return fmt.Errorf("disk bus %q is not one of %s", c.DiskBus, strings.Join(spec.Buses, ", "))
+	}
+	if len(c.DNS) > maxDNS {
+		return fmt.Errorf("%d DNS servers, at most %d can be told", len(c.DNS), maxDNS)
+	}
+	for _, a := range c.DNS {
+		if !a.Is4() {
+			return fmt.Errorf("DNS server %v is not an IPv4 address", a)
+		}
+	}
+	return nil
+}
+
+// check says what nobody can have meant.
+func (n *NodeConfig) check() error {
+	switch {
+	case !spec.ValidLabel(n.Name):
+		return fmt.Errorf("the node's name %q: only letters, digits and -_.@+ can be in it, at most 128; say another in NodeConfig.Name", n.Name)
+	case !(n.CPUOvercommit > 0) || !(n.MemoryOvercommit > 0):
+		return fmt.Errorf("the node's CPUOvercommit %v and MemoryOvercommit %v must be above 0", n.CPUOvercommit, n.MemoryOvercommit)
+	case n.Workers < 0 || n.Transfers < 0 || n.MaxInstances < 0 || n.MinFreeDisk < 0:
+		return fmt.Errorf("the node's Workers %d, Transfers %d, MaxInstances %d and MinFreeDisk %d must not be negative", n.Workers, n.Transfers, n.MaxInstances, n.MinFreeDisk)
+	case n.SessionTTL < 0 || n.SelfFence < 0:
+		return fmt.Errorf("the node's SessionTTL %v and SelfFence %v must not be negative", n.SessionTTL, n.SelfFence)
+	case n.RawPorts != nil && (n.RawPorts.Low < 1 || n.RawPorts.High > 65535 || n.RawPorts.High < n.RawPorts.Low):
+		return fmt.Errorf("the node's RawPorts from %d to %d are no range of TCP ports", n.RawPorts.Low, n.RawPorts.High)
+	}
+	return nil
 }
 
 // complete fills in the defaults.

@@ -79,7 +79,11 @@ func (c *Cloud) validate(want InstanceSpec) error {
 	if _, _, err := spec.ParseAffinity(want.Metadata); err != nil {
 		return err
 	}
-	if _, err := layout.Devices(want.Disks, nil, c.cfg.DiskBus); err != nil {
+	devices, err := layout.Devices(want.Disks, nil, c.cfg.DiskBus)
+	if err == nil {
+		err = layout.FitCards(devices, len(want.Interfaces))
+	}
+	if err != nil {
 		return spec.Errorf(ErrInvalid, "%v", err)
 	}
 	return nil

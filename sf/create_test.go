@@ -57,6 +57,21 @@ func TestCreateRefusals(t *testing.T) {
 			d := sf.Disk{SizeGB: 1, Bus: "ide"}
 			s.Disks = []sf.Disk{d, d, d, d, d}
 		}, sf.ErrInvalid, "IDE bus"},
+		{"seven on SATA", func(s *sf.InstanceSpec) {
+			d := sf.Disk{SizeGB: 1, Bus: "sata"}
+			s.Disks = []sf.Disk{d, d, d, d, d, d}
+		}, sf.ErrInvalid, "7 devices on the SATA bus, which takes 6"},
+		{"too many cards", func(s *sf.InstanceSpec) {
+			s.Disks = make([]sf.Disk, 13)
+			for k := range s.Disks {
+				s.Disks[k].SizeGB = 1
+			}
+			s.Interfaces = make([]sf.InterfaceSpec, 7)
+			for k := range s.Interfaces {
+				s.Interfaces[k].Network = n.UUID
+			}
+		}, sf.ErrInvalid, "are 21 PCI cards, a machine takes 20: use bus scsi"},
+		{"too many CPUs", func(s *sf.InstanceSpec) { s.CPUs = 256 }, sf.ErrInvalid, "cpus must be between 1 and 255, not 256"},
 		{"too much user data", func(s *sf.InstanceSpec) { s.UserData = make([]byte, 1<<20+1) }, sf.ErrInvalid, "user_data has 1048577 bytes"},
 	} {
 		s := small("two")

@@ -202,6 +202,52 @@ func TestConsoleAndTrigger(t *testing.T) {
 	eventually(t, "what was typed", func() bool { return c.Host.Typed(i.UUID) == "root\n" })
 }
 
+// An image that was removed between its download and the making of the disks, which may
+// have to wait for long, is fetched again.
+func TestImageRemovedBeforeBuild(t *testing.T) {
+	var c *cloud
+	hook := func(ctx context.Context, call fake.Call) error {
+		if call.Method != "Volumes.Build" || call.Done || call.N != 1 {
+			return nil
+		}
+		list, err := c.Images(ctx)
+		for _, img := range list {
+			err = errors.Join(err, c.DeleteImage(ctx, img.ID))
+		}
+		return err
+	}
+	c = sftest.NewWith(t, fake.Config{Now: time.Now, Hook: hook})
+	newInstance(t, c, small("one"))
+	if n := c.Host.Calls("Volumes.Fetch"); n != 2 {
+		t.Errorf("fetched %d times, not twice", n)
+	}
+}
+
+// A guest that prints nothing but login prompts is told of a few times a second at
+// most: it keeps neither a worker nor the store busy.
+func TestManyPrompts(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	if err := c.Host.Print(i.UUID, strings.Repeat("host login: \n", 3000)); err != nil {
+		t.Fatal(err)
+	}
+	looks := c.Host.Calls("ConsoleLog")
+	eventually(t, "further looks", func() bool { return c.Host.Calls("ConsoleLog") > looks+10 })
+	events, err := c.Events(ctx, sf.KindInstance, i.UUID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, e := range events {
+		if e.Operation == "trigger" {
+			told += max(e.Count, 1)
+		}
+	}
+	if told == 0 || told > 10 {
+		t.Errorf("%d events of login prompts", told)
+	}
+}
+
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	ctx := sftest.Context(t)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
@@ -18,8 +20,12 @@ const (
 	snapshotDeadline = 6 * time.Hour
 )
 
-// keepOperations is how many ended operations of an instance stay readable.
-const keepOperations = 16
+// keepOperations is how many ended operations of an instance stay readable, and
+// trimAtOnce how many a new one forgets at most: a transaction takes no number of them.
+const (
+	keepOperations = 16
+	trimAtOnce     = 16
+)
 
 // Reboot asks for an instance to be restarted: by its guest, or with hard by its
 // reset button. It happens once, after the operations asked for before; see
@@ -56,21 +62,22 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 		if i.Status.State != StateCreated {
 			return spec.Errorf(ErrConflict, "instance %s is %s: it can be operated on when it is created", i.Name, i.Status.State).About("instance", id)
 		}
+		t := c.records.Begin()
+		last, err := c.trimOperations(ctx, t, id)
+		if err != nil {
+			return err
+		}
 		now := c.cfg.Clock.Now()
 		op = &Operation{
-			ID:       fmt.Sprintf("%016x-%.8s", now.UnixNano(), c.newUUID()),
+			ID:       operationID(now, last, c.newUUID()),
 			Instance: id, Namespace: i.Namespace, Kind: kind, Node: i.Node, Created: now, Deadline: now.Add(rebootDeadline),
 			Status: spec.OperationStatus{State: spec.OperationPending, Since: now},
 		}
-		t := c.records.Begin()
 		if err := prepare(i, t, op); err != nil {
 			return err
 		}
 		t.Create(record.OperationPrefix(id)+op.ID, op)
 		t.Put(record.OperationStatusPrefix(id)+op.ID, op.Status)
-		if err := c.trimOperations(ctx, t, id); err != nil {
-			return err
-		}
 		t.If(store.RevisionIs(as.Key, as.Revision)) // it is not deleted, nor elsewhere
 		t.Put(record.WorkKey(i.Node, KindInstance, id), claims.Empty{})
 		if err := c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: id, Operation: "api", Phase: string(kind)}); err != nil {
@@ -85,18 +92,32 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 	return op, nil
 }
 
-// trimOperations forgets ended operations beyond the last few.
-func (c *Cloud) trimOperations(ctx context.Context, t *record.Txn, instance string) error {
-	list, _, _, err := record.List[spec.OperationStatus](ctx, c.records, record.OperationStatusPrefix(instance), store.Page{})
-	if err != nil {
-		return err
+// operationID is an ID that sorts behind the last one, also where that was given by a
+// clock that was ahead.
+func operationID(now time.Time, last, chance string) string {
+	stamp := uint64(now.UnixNano())
+	if before, _, _ := strings.Cut(last, "-"); before != "" {
+		if n, err := strconv.ParseUint(before, 16, 64); err == nil && n >= stamp {
+			stamp = n + 1
+		}
 	}
-	for i := 0; i < len(list)-keepOperations; i++ {
+	return fmt.Sprintf("%016x-%.8s", stamp, chance)
+}
+
+// trimOperations forgets ended operations beyond the last few, the oldest first. It
+// returns the ID of the last.
+func (c *Cloud) trimOperations(ctx context.Context, t *record.Txn, instance string) (last string, err error) {
+	list, _, _, err := record.List[spec.OperationStatus](ctx, c.records, record.OperationStatusPrefix(instance), store.Page{})
+	if err != nil || len(list) == 0 {
+		return "", err
+	}
+	for i, n := 0, 0; i < len(list)-keepOperations && n < trimAtOnce; i++ {
 		if list[i].Value.State.Ended() {
+			n++
 			t.Delete(list[i].Key, record.OperationPrefix(instance)+record.Base(list[i].Key))
 		}
 	}
-	return nil
+	return record.Base(list[len(list)-1].Key), nil
 }
 
 // Operation returns one operation of an instance.

@@ -1,13 +1,12 @@
 package sf_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +97,82 @@ func TestOperationsAreBounded(t *testing.T) {
 	}
 }
 
+// Many operations that were asked for at once, and have ended, keep no further one
+// from being recorded: they are forgotten a few at a time.
+func TestManyOperationsAtOnce(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	all := make(chan struct{})
+	c.Host.Fault(fake.Fault{Method: "Reset", Nth: 1, Wait: func(ctx context.Context) error {
+		select {
+		case <-all:
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	}})
+	var last *sf.Operation
+	for k := range 100 {
+		op, err := c.Reboot(ctx, i.UUID, true)
+		if err != nil {
+			t.Fatalf("operation %d: %v", k, err)
+		}
+		last = op
+	}
+	close(all)
+	if _, err := c.WaitOperation(ctx, last); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		op, err := c.Reboot(ctx, i.UUID, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.WaitOperation(ctx, op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ops, err := c.Operations(ctx, i.UUID); err != nil || len(ops) > 17 {
+		t.Errorf("%d operations, %v", len(ops), err)
+	}
+}
+
+// late is a clock that is a minute behind.
+type late struct{ reconcile.RealClock }
+
+func (late) Now() time.Time { return time.Now().Add(-time.Minute) }
+
+// Operations are in the order in which they were asked for, also when one is asked for
+// by a process whose clock is behind, or after a clock was set back.
+func TestOperationsInOrder(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	behind, err := sf.Open(ctx, sf.Config{Store: c.Store, Clock: late{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	for k := range 6 {
+		cloud := []*sf.Cloud{c.Cloud, behind}[k%2]
+		op, err := cloud.Reboot(ctx, i.UUID, true)
+		if err == nil {
+			op, err = cloud.WaitOperation(ctx, op)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked = append(asked, op.ID)
+	}
+	ops, err := c.Operations(ctx, i.UUID)
+	if err != nil || len(ops) != len(asked) {
+		t.Fatalf("%d operations, %v", len(ops), err)
+	}
+	for k, op := range ops {
+		if op.ID != asked[k] {
+			t.Errorf("operation %d is %s, asked for was %s", k, op.ID, asked[k])
+		}
+	}
+}
+
 func snapshotOf(t *testing.T, c *cloud, id string, all bool) *sf.Snapshot {
 	t.Helper()
 	ctx := sftest.Context(t)
@@ -160,6 +235,62 @@ func TestSnapshotOfStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	snapshotOf(t, c, i.UUID, false)
+}
+
+// Whoever starts an instance whose disks are being copied ends that copy first, so
+// that it is never of a disk that a guest writes to. The snapshot is made all the same.
+func TestStartDuringSnapshotOfStopped(t *testing.T) {
+	copying, torn := make(chan struct{}), errors.New("the machine was started during the copy of its disk")
+	var under atomic.Int32
+	hook := func(ctx context.Context, call fake.Call) error {
+		switch {
+		case call.Method == "Volumes.CopyDisk" && !call.Done && call.N == 1:
+			under.Add(1)
+			defer under.Add(-1)
+			close(copying)
+			<-ctx.Done()
+			return ctx.Err()
+		case call.Method == "Start" && under.Load() > 0:
+			return torn
+		}
+		return nil
+	}
+	c := sftest.NewWith(t, fake.Config{Now: time.Now, Hook: hook})
+	ctx := sftest.Context(t)
+	i := newInstance(t, c, small("one"))
+	if err := c.Host.Shutdown(i.UUID); err != nil {
+		t.Fatal(err)
+	}
+	off := func(i *sf.Instance) (bool, error) { return i.Status.Power == sf.PowerOff, nil }
+	if _, err := c.WaitInstance(ctx, i.UUID, off); err != nil {
+		t.Fatal(err)
+	}
+	s, op, err := c.Snapshot(ctx, i.UUID, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-copying
+	if i, err = c.SetPower(ctx, i.UUID, sf.PowerOn); err != nil {
+		t.Fatal(err)
+	}
+	settled := sf.PowerSettled(i.Power.Generation)
+	if i, err = c.WaitInstance(ctx, i.UUID, func(i *sf.Instance) (bool, error) {
+		if w := i.Status.Wait; w != nil && strings.Contains(w.Reason, torn.Error()) {
+			return true, torn
+		}
+		return settled(i)
+	}); err != nil || i.Status.Power != sf.PowerOn {
+		t.Fatalf("%+v, %v", i.Status, err)
+	}
+	if _, err := c.WaitOperation(ctx, op); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = c.SnapshotByID(ctx, s.UUID); err != nil || s.Status.State != sf.StateCreated {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if n := c.Host.Calls("Snapshot"); n != 1 {
+		t.Errorf("%d copies of the running machine, not 1", n)
+	}
 }
 
 // A snapshot that fails says why and leaves nothing.
@@ -226,60 +357,5 @@ func TestImages(t *testing.T) {
 	c.Host.Fill()
 	if err := c.DeleteImage(ctx, "nope"); !errors.Is(err, sf.ErrNotFound) {
 		t.Errorf("%v", err)
-	}
-}
-
-// The raw ports lead to the console by telnet, the same ones after a restart of
-// the daemon, and are gone with the machine.
-func TestRawPorts(t *testing.T) {
-	c, ctx := sftest.New(t), sftest.Context(t)
-	reopen := func(raw *sf.RawPorts) {
-		t.Helper()
-		if err := c.Cloud.Close(); err != nil {
-			t.Fatal(err)
-		}
-		node := *c.Config.Node
-		node.RawPorts = raw
-		c.Config.Node = &node
-		var err error
-		if c.Cloud, err = sf.Open(ctx, c.Config); err != nil {
-			t.Fatal(err)
-		}
-	}
-	reopen(&sf.RawPorts{})
-	i := newInstance(t, c, small("one"))
-	port := i.Status.ConsolePort
-	if port < 30000 || port > 50000 || i.Status.VDIPort == port {
-		t.Fatalf("ports %d and %d", port, i.Status.VDIPort)
-	}
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	in := bufio.NewReader(conn)
-	greeting := make([]byte, 12)
-	if _, err := io.ReadFull(in, greeting); err != nil || greeting[0] != 255 {
-		t.Fatalf("% x, %v", greeting, err)
-	}
-	if _, err := conn.Write([]byte("who\xff\xfb\x01ami\n")); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := in.ReadString('\n'); err != nil || !strings.HasSuffix(line, "whoami\n") {
-		t.Errorf("%q, %v", line, err)
-	}
-	reopen(&sf.RawPorts{})
-	eventually(t, "the same port", func() bool {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			return false
-		}
-		conn.Close()
-		return true
-	})
-	deleteInstance(t, c, i.UUID)
-	if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-		conn.Close()
-		t.Error("the port outlives its instance")
 	}
 }

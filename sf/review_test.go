@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"sync"
@@ -317,5 +318,55 @@ func TestCreationGivesUp(t *testing.T) {
 	}
 	if tries < 20 || tries > 60 {
 		t.Errorf("%d tries", tries)
+	}
+}
+
+// A node that cannot work says why when it is opened, and leaves no record of itself.
+func TestNodeConfigRefused(t *testing.T) {
+	good := sftest.New(t).Config
+	for _, c := range []struct {
+		change func(*sf.NodeConfig)
+		text   string
+	}{
+		{func(n *sf.NodeConfig) { n.Name = "a/b" }, `the node's name "a/b"`},
+		{func(n *sf.NodeConfig) { n.Name = "node one" }, `the node's name "node one"`},
+		{func(n *sf.NodeConfig) { n.CPUOvercommit = -1 }, "CPUOvercommit -1"},
+		{func(n *sf.NodeConfig) { n.MemoryOvercommit = math.NaN() }, "MemoryOvercommit NaN"},
+		{func(n *sf.NodeConfig) { n.Workers = -1 }, "Workers -1"},
+		{func(n *sf.NodeConfig) { n.SessionTTL = -time.Second }, "SessionTTL -1s"},
+		{func(n *sf.NodeConfig) { n.RawPorts = &sf.RawPorts{Low: 40000} }, "RawPorts from 40000 to 0"},
+		{func(n *sf.NodeConfig) { n.RawPorts = &sf.RawPorts{Low: 60000, High: 70000} }, "RawPorts from 60000 to 70000"},
+	} {
+		node := *good.Node
+		c.change(&node)
+		cfg := sf.Config{Store: memory.New(memory.Config{}), Node: &node}
+		cloud, err := sf.Open(t.Context(), cfg)
+		if err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: opened %v, error %v", c.text, cloud != nil, err)
+		}
+		if l, err := cfg.Store.List(t.Context(), "", store.Page{}); err != nil || len(l.Records) > 0 {
+			t.Errorf("%s: left %d records, %v", c.text, len(l.Records), err)
+		}
+	}
+}
+
+// What guests could not be told is refused when the cloud is opened, not network by
+// network afterwards.
+func TestConfigRefused(t *testing.T) {
+	for _, c := range []struct {
+		change func(*sf.Config)
+		text   string
+	}{
+		{func(c *sf.Config) { c.Zone = "a zone" }, `zone "a zone"`},
+		{func(c *sf.Config) { c.Zone = strings.Repeat("z", 300) }, "at most 128"},
+		{func(c *sf.Config) { c.DiskBus = "floppy" }, `disk bus "floppy"`},
+		{func(c *sf.Config) { c.DNS = []netip.Addr{netip.MustParseAddr("2001:db8::1")} }, "2001:db8::1 is not an IPv4 address"},
+		{func(c *sf.Config) { c.DNS = make([]netip.Addr, 17) }, "17 DNS servers, at most 16"},
+	} {
+		cfg := sf.Config{Store: memory.New(memory.Config{})}
+		c.change(&cfg)
+		if cloud, err := sf.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: opened %v, error %v", c.text, cloud != nil, err)
+		}
 	}
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// partial is what the name of a file ends with that is not complete.
-const partial = ".part"
+// partial is the name of a file that is not complete: it tells of which disk it is a
+// part, so that a download under the same name never goes on with another's.
+func partial(name, id, device string) string { return name + "." + id + "-" + device + ".part" }
 
 func (a *app) download() *cobra.Command {
 	c := &cobra.Command{
@@ -25,8 +26,8 @@ func (a *app) download() *cobra.Command {
 		Long: `Download a disk of a snapshot, a qcow2 image.
 
 DEVICE is the first disk, the one that boots, unless given. What was downloaded
-before the command was interrupted is kept in a file that ends with .part; the
-same command again goes on from there.`,
+before the command was interrupted is kept in a file beside it that ends with
+.SNAPSHOT-DEVICE.part; the same command again goes on from there.`,
 		Example: "  sf-client snapshot download SNAPSHOT\n  sf-client snapshot download SNAPSHOT vdc -o data.qcow2\n  sf-client snapshot download SNAPSHOT -o - | ssh backup 'cat > vm.qcow2'",
 		Args:    optionally("SNAPSHOT"),
 	}
@@ -66,7 +67,8 @@ func (a *app) downloadTo(ctx context.Context, c *client.Client, id, device, name
 		}
 		return err
 	}
-	f, err := os.OpenFile(name+partial, os.O_WRONLY|os.O_CREATE, 0o600)
+	part := partial(name, id, device)
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (a *app) downloadTo(ctx context.Context, c *client.Client, id, device, name
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(name+partial, name); err != nil {
+	if err := os.Rename(part, name); err != nil {
 		return err
 	}
 	if a.format == asJSON {

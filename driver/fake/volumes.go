@@ -138,7 +138,7 @@ func (h *Host) build(id string, w driver.Volume) (made, error) {
 		img, ok := h.vol.images[w.Image]
 		switch {
 		case !ok:
-			return made{}, fmt.Errorf("image %s was not fetched", w.Image)
+			return made{}, fmt.Errorf("image %s was not fetched: %w", w.Image, driver.ErrNotFound)
 		case w.Size == 0 || w.CDROM:
 			m.size = img.VirtualSize
 		case w.Size < img.VirtualSize:

@@ -34,6 +34,7 @@ type machine struct {
 	mu    sync.Mutex // of what follows; held for no longer than a write to disk
 	file  entry
 	filed bool // file is on disk
+	stale bool // but not as it is: it could not be written when it changed
 	busy  bool // an operation is starting it
 	told  bool // the next event of a reset will be of one that Reset counts
 	seen  seen // by the last look
@@ -139,9 +140,12 @@ func (m *machine) write(e entry) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.file, m.filed = e, true
+	m.file, m.filed, m.stale = e, true, false
 	return nil
 }
+
+// resave writes a file that could not be written when it changed.
+func (m *machine) resave() { m.update(func(n note) note { return n }) }
 
 // sync looks at the machine: it asks libvirt, judges, writes down what is new,
 // tells the world, and begins what the judgement asks for.
@@ -231,12 +235,13 @@ func (m *machine) update(edit func(note) note) error {
 	defer m.mu.Unlock()
 	before := m.file.Note
 	after := edit(before)
-	if after == before || !m.filed {
+	if after == before && !m.stale || !m.filed {
 		return nil
 	}
 	m.file.Note = after
 	moved := after.State != before.State || after.Boot != before.Boot
-	err := m.h.reg.save(m.file, moved && !after.State.On() && after.State != driver.Defined)
+	err := m.h.reg.save(m.file, m.stale || moved && !after.State.On() && after.State != driver.Defined)
+	m.stale = err != nil
 	if err != nil {
 		m.h.cfg.Log.Error("cannot write a machine's state", "machine", m.id, "error", err)
 		err = fmt.Errorf("state: %w", err)

@@ -227,6 +227,7 @@ func (h *Hypervisor) housekeeping(ctx context.Context) {
 		if !m.known() {
 			continue
 		}
+		m.resave()
 		if err := consolelog.Bound(consoleLog(m.spec()), h.cfg.ConsoleLimit); err != nil {
 			h.cfg.Log.Warn("cannot bound a console log", "machine", m.id, "error", err)
 		}

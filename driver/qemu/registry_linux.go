@@ -91,12 +91,14 @@ func openRegistry(dir string) (registry, *os.File, error) {
 	return registry{dir}, lock, nil
 }
 
-// ids returns the names of all machine directories.
+// ids returns the names of all machine directories. Files beside them are nobody's.
 func (r registry) ids() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(r.dir, "machines"))
 	var ids []string
 	for _, e := range entries {
-		ids = append(ids, e.Name())
+		if e.IsDir() {
+			ids = append(ids, e.Name())
+		}
 	}
 	return ids, err
 }
@@ -125,7 +127,8 @@ func (r registry) load(id string) (definition, record, error) {
 		return d, record{}, err
 	}
 	if err := json.Unmarshal(b, &d); err != nil {
-		return d, record{}, fmt.Errorf("%s: %w", r.path(id, "spec.json"), err)
+		return d, record{}, fmt.Errorf("%s is damaged (%w): end its QEMU if it still runs (pgrep -af %s), and remove the directory; the machine is then defined anew",
+			r.path(id, "spec.json"), err, id)
 	}
 	s := record{State: driver.Defined}
 	if b, err := os.ReadFile(r.path(id, "state.json")); err == nil && json.Unmarshal(b, &s) != nil {

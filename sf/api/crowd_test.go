@@ -1,11 +1,13 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -77,6 +79,31 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	}
 	<-b.rest
 	return b.tail.Read(p)
+}
+
+// Who has not said who they are takes no place of those that large bodies have, however
+// slowly they send: a body of theirs is a small one.
+func TestStrangersTakeNoPlaces(t *testing.T) {
+	c := withObjects(t)
+	h := httptest.NewServer(c.server)
+	defer h.Close()
+	for range largeBodies {
+		conn, err := net.Dial("tcp", h.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "POST /auth HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+		line, err := bufio.NewReader(conn).ReadString('\n') // comes when the body is to be read
+		if err != nil || !strings.Contains(line, "100") {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	c.server.bodies.mu.Lock()
+	defer c.server.bodies.mu.Unlock()
+	if n := len(c.server.bodies.keys); n != 0 {
+		t.Errorf("they have the places of others: %d", n)
+	}
 }
 
 // TestManyLargeBodies has many clients send the largest bodies at once, and none to

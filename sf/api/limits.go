@@ -9,7 +9,8 @@ const (
 	// smallBody is the size up to which bodies are read as they come, and the most
 	// that who has not said who they are may send.
 	smallBody = 64 << 10
-	// largeBodies is how many larger ones are held at a time; others wait.
+	// largeBodies is how many larger ones, or such as may become larger, are held at a
+	// time; others wait.
 	largeBodies = 16
 	// loginsEach is how many tries to log in from one address are looked at at a
 	// time; others wait. Hashing is slow, and one address should not have it all.
@@ -70,7 +71,7 @@ func (q *request) readArgs() (err error) {
 	if q.route.access == anyone {
 		limit = min(limit, smallBody)
 	}
-	if n := q.http.ContentLength; n < 0 || n > smallBody && n <= limit {
+	if n := q.http.ContentLength; limit > smallBody && (n < 0 || n > smallBody && n <= limit) {
 		if q.largeBody, err = q.bodies.enter(q.ctx(), ""); err != nil {
 			return errGone
 		}

@@ -71,7 +71,7 @@ func (c *Cache) copyOver(ctx context.Context, name, urlKey string, o offer, host
 		if image, err := c.touch(o.Origin.ID, name); err == nil { // by another name
 			return image, nil
 		}
-		p, err := c.openPartial(d)
+		p, err := c.openPartial(ctx, d, report)
 		if err != nil {
 			return driver.Image{}, err
 		}

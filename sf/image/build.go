@@ -13,7 +13,7 @@ import (
 )
 
 // Build implements driver.Volumes. What it cannot make is driver.ErrInvalid,
-// an image that was evicted since it was fetched is ErrNotCached.
+// an image that was evicted since it was fetched is ErrNotCached and driver.ErrNotFound.
 func (l *Local) Build(ctx context.Context, id string, volumes []driver.Volume) ([]driver.Disk, error) {
 	if err := checkVolumes(volumes); err != nil {
 		return nil, err
@@ -164,6 +164,9 @@ func (l *Local) disk(dir, path string, v driver.Volume) error {
 // cache's lock.
 func (l *Local) lookup(dir, id string) (Cached, string, error) {
 	image, err := l.config.Cache.get(id)
+	if errors.Is(err, ErrNotCached) {
+		err = evicted{err}
+	}
 	if err != nil {
 		return Cached{}, "", err
 	}
@@ -174,6 +177,12 @@ func (l *Local) lookup(dir, id string) (Cached, string, error) {
 	name, err := filepath.Rel(dir, real)
 	return image, name, err
 }
+
+// evicted is driver.ErrNotFound, whose text is about machines, in words of its own.
+type evicted struct{ error }
+
+func (e evicted) Unwrap() error        { return e.error }
+func (e evicted) Is(target error) bool { return target == driver.ErrNotFound }
 
 // cdrom links to an image that is attached as it is.
 func (l *Local) cdrom(dir string, d driver.Disk, id string) (driver.Disk, error) {

@@ -170,7 +170,7 @@ func TestPartialTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := c.openPartial(d)
+	p, err := c.openPartial(t.Context(), d, func(driver.Progress) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,15 +185,46 @@ func TestPartialTail(t *testing.T) {
 		t.Errorf("ranges %q", r)
 	}
 	// A note without its bytes counts for nothing.
-	p, _ = c.openPartial(d)
+	p, _ = c.openPartial(t.Context(), d, func(driver.Progress) {})
 	p.Write(body[:1000])
 	p.checkpoint()
 	p.close()
 	os.Truncate(p.path, 10)
-	if p, err = c.openPartial(d); err != nil || p.size != 0 {
+	if p, err = c.openPartial(t.Context(), d, func(driver.Progress) {}); err != nil || p.size != 0 {
 		t.Errorf("%+v, %v", p, err)
 	}
 	p.discard()
+}
+
+// Reading what is there again ends when nobody wants it any more, and loses nothing.
+func TestResumeIsCancelled(t *testing.T) {
+	web, c := newWeb(t), newTestCache(t, testConfig())
+	body := rawImage(1 << 20)
+	web.put("/i", body)
+	d, err := c.config.Source.Resolve(t.Context(), trusted(web.URL+"/i"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.openPartial(t.Context(), d, func(driver.Progress) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Write(body[:900<<10])
+	if err := p.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	p.close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	looks := 0
+	_, err = c.openPartial(ctx, d, func(driver.Progress) { looks++; cancel() })
+	if !errors.Is(err, context.Canceled) || looks != 1 {
+		t.Errorf("%v after %d looks", err, looks)
+	}
+	mustFetch(t, c, web.URL+"/i", body)
+	if r := web.ranges(); len(r) != 1 || r[0] != "bytes=921600-" {
+		t.Errorf("ranges %q", r)
+	}
 }
 
 // As long as every try gets further it may break as often as it likes.

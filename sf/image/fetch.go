@@ -159,7 +159,7 @@ func (o origin) servesStale(ref driver.ImageRef, name resolved) bool {
 
 // obtain is one way from the origin into the cache.
 func (c *Cache) obtain(ctx context.Context, d Description, report func(driver.Progress)) (driver.Image, error) {
-	p, err := c.openPartial(d)
+	p, err := c.openPartial(ctx, d, report)
 	if err != nil {
 		return driver.Image{}, fail("download", d.URL, c.noSpace(err, 0), "")
 	}

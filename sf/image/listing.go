@@ -36,9 +36,12 @@ func (l *Local) ListImages(context.Context) ([]driver.CachedImage, error) {
 // describe adds to images what they are called and how many volumes use them.
 // The caller holds the cache's lock.
 func (l *Local) describe(images []Cached) ([]driver.CachedImage, error) {
-	users, err := l.users()
+	users, damaged, err := l.users()
 	if err != nil {
 		return nil, err
+	}
+	if damaged != nil {
+		l.config.Cache.config.Log.Warn("images may have more users than are listed", "err", damaged)
 	}
 	names, err := l.config.Cache.names()
 	if err != nil {
@@ -118,9 +121,9 @@ func (l *Local) RemoveImage(_ context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	users, err := l.users()
-	if err != nil {
-		return fmt.Errorf("remove image %s: who uses it: %w", id, err)
+	users, damaged, err := l.users()
+	if err = errors.Join(damaged, err); err != nil {
+		return fmt.Errorf("remove image %s: whether a disk needs it is not known: %w", id, err)
 	}
 	if n := users[id]; n > 0 {
 		return fmt.Errorf("%w: image %s is under %d volumes; delete their instances first", driver.ErrState, id, n)

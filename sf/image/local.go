@@ -158,7 +158,9 @@ func (l *Local) referenced() func(id string) bool {
 	var err error
 	return func(id string) bool {
 		if used == nil && err == nil {
-			used, err = l.References()
+			if used, err = l.References(); err != nil {
+				l.config.Cache.config.Log.Warn("no image can be evicted while it is not known which are in use; delete or repair what is damaged", "err", err)
+			}
 		}
 		return err != nil || used[id]
 	}
@@ -166,25 +168,29 @@ func (l *Local) referenced() func(id string) bool {
 
 // References returns the IDs of the images that volumes here lie over or are.
 func (l *Local) References() (map[string]bool, error) {
-	users, err := l.users()
+	users, damaged, err := l.users()
 	used := make(map[string]bool)
 	for id := range users {
 		used[id] = true
 	}
-	return used, err
+	return used, errors.Join(damaged, err)
 }
 
-// users counts the volumes that lie over an image or are one, by its ID.
-func (l *Local) users() (map[string]int, error) {
-	users := make(map[string]int)
-	err := l.each(func(path string, _ fs.FileInfo) error {
+// users counts the volumes that lie over an image or are one, by its ID. damaged
+// tells of those of which nobody can say what they need.
+func (l *Local) users() (users map[string]int, damaged, err error) {
+	users = make(map[string]int)
+	err = l.each(func(path string, _ fs.FileInfo) error {
 		base, err := reference(path)
 		if m := imageFile.FindStringSubmatch(filepath.Base(base)); m != nil {
 			users[m[1]]++
 		}
-		return err
+		if !errors.Is(err, fs.ErrNotExist) { // it was just removed
+			damaged = errors.Join(damaged, err)
+		}
+		return nil
 	})
-	return users, err
+	return users, damaged, err
 }
 
 // reference is the name of the image that a volume needs, empty for none.
@@ -255,7 +261,8 @@ func (l *Local) List(context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// Space implements driver.Volumes.
+// Space implements driver.Volumes. A damaged disk counts as what it takes: its
+// instance is in trouble, and nobody else.
 func (l *Local) Space(context.Context) (driver.Space, error) {
 	var s driver.Space
 	err := l.each(func(path string, st fs.FileInfo) error {
@@ -264,11 +271,9 @@ func (l *Local) Space(context.Context) (driver.Space, error) {
 		case ".cdrom":
 			return nil
 		case ".qcow2":
-			info, err := qcow2.InspectFile(path)
-			if err != nil {
-				return err
+			if info, err := qcow2.InspectFile(path); err == nil {
+				size = info.VirtualSize
 			}
-			size = info.VirtualSize
 		}
 		s.Promised += size
 		s.Allocated += allocated(st)

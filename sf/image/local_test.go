@@ -212,6 +212,44 @@ func TestEvictSparesUsed(t *testing.T) {
 	}
 }
 
+// A damaged disk is its instance's trouble: the host's space is known, without which
+// no daemon starts, images are listed, and none is removed that the disk may need.
+func TestDamagedDisk(t *testing.T) {
+	l, _, raw, _ := newLocal(t, testConfig())
+	if _, err := l.Build(t.Context(), uuid1, []driver.Volume{{Device: "vda", Size: 1 << 30, Image: raw.ID}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{"", "junk"} {
+		path := filepath.Join(l.Dir(uuid1), "vda.qcow2")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := l.Space(t.Context()); err != nil || s.Total == 0 || s.Promised != int64(len(content)) {
+			t.Errorf("space %+v, %v", s, err)
+		}
+		if list, err := l.ListImages(t.Context()); err != nil || len(list) != 2 {
+			t.Errorf("images %+v, %v", list, err)
+		}
+		if err := l.RemoveImage(t.Context(), raw.ID); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("an image that a disk may need was removed: %v", err)
+		}
+	}
+}
+
+// A disk whose image was removed since it was fetched is not made, and told apart.
+func TestImageEvictedBeforeBuild(t *testing.T) {
+	l, _, raw, iso := newLocal(t, testConfig())
+	for _, v := range []driver.Volume{{Device: "vda", Size: 1 << 30, Image: raw.ID}, {Device: "hda", CDROM: true, Image: iso.ID}} {
+		if err := l.config.Cache.Remove(v.Image); err != nil {
+			t.Fatal(err)
+		}
+		_, err := l.Build(t.Context(), uuid1, []driver.Volume{v})
+		if !errors.Is(err, driver.ErrNotFound) || !errors.Is(err, ErrNotCached) || strings.Contains(err.Error(), "machine") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // A disk whose image is gone is an error that says so, not a new empty disk.
 func TestImageGone(t *testing.T) {
 	l, _, raw, iso := newLocal(t, testConfig())

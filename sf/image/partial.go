@@ -61,8 +61,8 @@ func (n partialNote) resumable() bool {
 const checkpoint = 32 << 20
 
 // openPartial opens the partial file of d: with the bytes that an earlier try
-// got of the same version, else empty.
-func (c *Cache) openPartial(d Description) (*partial, error) {
+// got of the same version, which are read again until ctx ends, else empty.
+func (c *Cache) openPartial(ctx context.Context, d Description, report func(driver.Progress)) (*partial, error) {
 	p := &partial{path: filepath.Join(c.dir, partialDir, key(d.URL+"#"+d.Checksum.Hex)), note: noteOf(d), open: c.config.Source.Open}
 	f, err := os.OpenFile(p.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *Cache) openPartial(d Description) (*partial, error) {
 	p.resetHash(d.Checksum.Algorithm)
 	var old partialNote
 	if c.load(partialDir, filepath.Base(p.path), &old) {
-		if err := p.resume(old); err != nil {
+		if err := p.resume(ctx, old, report); err != nil {
 			p.close()
 			return nil, err
 		}
@@ -85,14 +85,17 @@ func (c *Cache) openPartial(d Description) (*partial, error) {
 }
 
 // resume takes over the bytes that the old note vouches for.
-func (p *partial) resume(old partialNote) error {
+func (p *partial) resume(ctx context.Context, old partialNote, report func(driver.Progress)) error {
 	synced := old.Synced
 	old.Synced = 0
 	st, err := p.file.Stat()
 	if err != nil || old != p.note || !p.note.resumable() || st.Size() < synced {
 		return err
 	}
-	p.size, err = io.Copy(p.hashes(), io.NewSectionReader(p.file, 0, synced))
+	there := &source{ctx: ctx, r: io.NewSectionReader(p.file, 0, synced), report: func(done int64) {
+		report(driver.Progress{Stage: "verifying", Done: done, Total: synced})
+	}}
+	p.size, err = io.CopyBuffer(onlyWriter{p.hashes()}, there, make([]byte, 256<<10))
 	p.known = p.size
 	return err
 }

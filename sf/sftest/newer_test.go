@@ -135,7 +135,7 @@ func lacks(old, now any, path string) string {
 // them.
 func TestNewerRecordsSurvive(t *testing.T) {
 	n := &newerStore{lost: map[string]string{}, kept: map[string]int{}}
-	for seed := range uint64(6) {
+	for seed := range uint64(12) {
 		err := Simulate(SimConfig{Seed: seed, Nodes: 3, Heads: 1, Cloud: func(c *sf.Config) { c.DeletedFor = deletedFor }}, func(s *Sim) error {
 			n.Store = s.Store
 			s.Store = n

@@ -13,7 +13,7 @@ const (
 	MaxUserData   = 1 << 20 // bytes
 	MaxDisks      = 16
 	MaxInterfaces = 8
-	MaxCPUs       = 1024
+	MaxCPUs       = 255 // what a machine of the emulated kind can have
 	MaxMemoryMiB  = 16 << 20
 	MaxDiskGB     = 64 << 10
 	MaxNameLength = 255

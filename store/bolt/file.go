@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -14,11 +15,21 @@ import (
 
 // file is the engine.Persister.
 type file struct {
-	db *bbolt.DB
+	db     *bbolt.DB
+	broken bool // bbolt broke off in the middle, and may hold its locks
 }
 
-// Persist writes steps in one transaction of the file.
-func (f *file) Persist(steps []mvcc.Step) error {
+// Persist writes steps in one transaction of the file. Where bbolt panics, over pages
+// that make no sense any more, that is an error, and the last write: whoever led the
+// commit would take everybody else's with it.
+func (f *file) Persist(steps []mvcc.Step) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			f.broken = true
+			err = fmt.Errorf("bolt: commit: %w: %w: %v; restore the file from a copy", store.ErrUnknownOutcome, ErrDamaged, p)
+		}
+	}()
 	tx, err := f.db.Begin(true)
 	if err != nil {
 		return fmt.Errorf("bolt: begin: %w", err)
@@ -60,7 +71,12 @@ func committed(db *bbolt.DB) (state []byte) {
 	return state
 }
 
-func (f *file) Close() error { return f.db.Close() }
+func (f *file) Close() error {
+	if f.broken {
+		return nil // it would wait for those locks; the process's end closes the file
+	}
+	return f.db.Close()
+}
 
 func write(tx *bbolt.Tx, step mvcc.Step) error {
 	sessions := tx.Bucket(bucketSessions)

@@ -1,10 +1,13 @@
 package bolt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +91,42 @@ func TestFailedCommit(t *testing.T) {
 	}
 	if err := f.failed(before, io.ErrShortWrite); !errors.Is(err, store.ErrUnknownOutcome) {
 		t.Errorf("the state can't be read: %v", err)
+	}
+}
+
+// A file that is damaged while it is open fails commits, and nothing else: reads go on,
+// nobody waits, and what happened is said.
+func TestDamagedWhileOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	s, err := Open(path, Config{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(key string) error {
+		_, err := s.Commit(t.Context(), store.Txn{Do: []store.Op{store.Put(key, []byte("v"))}})
+		return err
+	}
+	if err := put("a"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(bytes.Repeat([]byte{0xa5}, 30<<10), 8192); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("b"); !errors.Is(err, ErrDamaged) || !errors.Is(err, store.ErrUnknownOutcome) {
+		t.Errorf("%v", err)
+	}
+	if err := put("c"); err == nil || !strings.Contains(err.Error(), ErrDamaged.Error()) {
+		t.Errorf("%v", err)
+	}
+	if r, err := s.Get(t.Context(), "a"); err != nil || string(r.Value) != "v" {
+		t.Errorf("%q, %v", r.Value, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ package layout
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -17,8 +18,12 @@ type Device struct {
 	CDROM bool
 }
 
-// idePorts is how many devices an IDE controller pair takes: hda to hdd.
-const idePorts = 4
+// What a machine has room for, whichever driver makes it.
+const (
+	idePorts  = 4 // of an IDE controller pair: hda to hdd
+	sataPorts = 6
+	pciCards  = 20 // beside those that every machine has
+)
 
 // Devices lays out an instance's disks, the config drive second, as guests of
 // the seed know them: the prefix by bus, the letter by position. images, by
@@ -48,7 +53,31 @@ func Devices(disks []spec.Disk, images []driver.Image, defaultBus string) ([]Dev
 		name, cdrom := bus(i)
 		devices = append(devices, Device{Name: prefix(name) + string(rune('b'+i)), Bus: name, Disk: i, CDROM: cdrom})
 	}
-	return devices, fitIDE(devices)
+	if err := fitIDE(devices); err != nil {
+		return devices, err
+	}
+	if n := count(devices, "sata"); n > sataPorts {
+		return devices, fmt.Errorf("%d devices on the SATA bus, which takes %d (the config drive counts): use bus virtio or scsi for disks", n, sataPorts)
+	}
+	return devices, nil
+}
+
+// FitCards says when a machine has no room for its disks and network interfaces, each of
+// which may need a PCI card.
+func FitCards(devices []Device, nics int) error {
+	if n := count(devices, "virtio", "nvme") + nics; n > pciCards {
+		return fmt.Errorf("disks on bus virtio or nvme, the config drive and network interfaces are %d PCI cards, a machine takes %d: use bus scsi for disks", n, pciCards)
+	}
+	return nil
+}
+
+func count(devices []Device, buses ...string) (n int) {
+	for _, d := range devices {
+		if slices.Contains(buses, d.Bus) {
+			n++
+		}
+	}
+	return n
 }
 
 // fitIDE moves IDE devices to letters that exist, and says when there are too many.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -68,6 +69,11 @@ func (a *Agent) build(ctx context.Context, i *spec.Instance) error {
 		states[k].Size = max(volumes[k].Size, images[d.Disk].VirtualSize)
 	}
 	disks, err := a.Volumes.Build(ctx, i.UUID, volumes)
+	if errors.Is(err, driver.ErrNotFound) { // removed while this waited for something else
+		a.mu.Lock()
+		m.fetch.done, m.fetch.images = false, nil
+		a.mu.Unlock()
+	}
 	if err != nil {
 		return fmt.Errorf("volumes: %w", err)
 	}

@@ -99,7 +99,7 @@ func (a *Agent) watchConsole(ctx context.Context, id string) (time.Duration, err
 	if err != nil {
 		return never, ignore(err, driver.ErrNotFound)
 	}
-	for range prompts {
+	if prompts > 0 { // one event a look, however many a guest prints
 		t := a.Records.Begin()
 		if err := a.Records.Event(ctx, t, a.event(spec.KindInstance, id, "trigger", "", "login prompt")); err != nil {
 			return 0, err
@@ -142,14 +142,25 @@ func eventsOf(ctx context.Context, c *record.Client, id string) ([]spec.Event, e
 	return events, err
 }
 
-// read takes what the console has printed since the last look and counts the
-// login prompts in it. A prompt counts once, though its line is not complete.
+// mostOutput is how much of a console's output is read at a look, in bytes, and of
+// more the last: a guest that prints all the time keeps nobody busy.
+const mostOutput = 256 << 10
+
+// read takes what the console has printed from the last look to this one and counts
+// the login prompts in it. A prompt counts once, though its line is not complete.
 func (s *consoleState) read(ctx context.Context, c driver.Consoler, id string) (prompts int, err error) {
 	p := make([]byte, 16<<10)
-	for {
+	for until := int64(-1); until < 0 || s.offset < until; {
 		n, end, err := c.ConsoleLog(ctx, id, s.offset, p)
 		if err != nil {
 			return prompts, err
+		}
+		if first := until < 0; first {
+			until = end
+			if end-s.offset > mostOutput {
+				s.offset, s.line, s.told = end-mostOutput, s.line[:0], false
+				continue
+			}
 		}
 		if n == 0 {
 			s.quiet++
@@ -160,6 +171,7 @@ func (s *consoleState) read(ctx context.Context, c driver.Consoler, id string) (
 		s.offset += int64(n)
 		prompts += s.scan(p[:n])
 	}
+	return prompts, nil
 }
 
 // maxLine bounds what is kept of a line: a prompt is at its end.

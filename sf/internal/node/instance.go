@@ -26,6 +26,8 @@ type instance struct {
 	console consoleState
 	boots   int64  // last reported
 	waits   string // for what, in the words of its status; empty for nothing
+
+	starting bool // nobody is to begin a copy of its disks
 }
 
 // of returns what is remembered of an instance.
@@ -208,6 +210,10 @@ func (a *Agent) start(ctx context.Context, i *spec.Instance) (time.Duration, err
 	if !a.owns() {
 		return time.Second, a.wait(ctx, i, "this node to hold its session again", time.Second, nil)
 	}
+	if !a.holdCopies(i.UUID) { // their end wakes us
+		return showAfter, a.wait(ctx, i, "the copy of its disks to end", showAfter, nil)
+	}
+	defer a.releaseCopies(i.UUID)
 	if err := a.Hypervisor.Start(ctx, i.UUID); err != nil {
 		return 0, fmt.Errorf("start: %w", err)
 	}

@@ -72,8 +72,9 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 	table := dns.NewTable(dns.Network{Name: n.Name, Zone: a.Zone, Prefix: n.Prefix()}, hosts)
 	a.mu.Lock()
 	s := a.fabric.names[n.UUID]
+	serves := s != nil && !s.ended
 	a.mu.Unlock()
-	if s != nil && !s.ended {
+	if serves {
 		s.server.Set(table)
 		return nil
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shakenfist/cloud/sf/internal/reconcile"
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
@@ -55,6 +57,9 @@ const portTries = 50
 func (a *Agent) openPort(ctx context.Context, id string, p *ports, what string, before int, serve func(context.Context, string, net.Conn)) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed { // just now: the machine has ended, or the agent ends
+		return 0
+	}
 	if l := p.listeners[what]; l != nil {
 		return l.Addr().(*net.TCPAddr).Port
 	}
@@ -79,11 +84,20 @@ func (a *Agent) openPort(ctx context.Context, id string, p *ports, what string, 
 func (a *Agent) accept(ctx context.Context, id string, p *ports, l net.Listener, serve func(context.Context, string, net.Conn)) {
 	stop := context.AfterFunc(ctx, func() { a.closePorts(id) })
 	defer stop()
-	for {
+	for failures := 0; ; {
 		conn, err := l.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		if err != nil { // no descriptor is left, such as: a port that is open is to be served
+			failures++
+			a.Logger.Warn("nobody can connect to a raw port now", "node", a.Name, "instance", id, "address", l.Addr(), "error", err)
+			if a.Clock.Wait(ctx, reconcile.Backoff(failures), nil) != nil {
+				return
+			}
+			continue
+		}
+		failures = 0
 		p.mu.Lock()
 		if p.closed {
 			p.mu.Unlock()

@@ -81,6 +81,9 @@ func (a *Agent) copyRunning(ctx context.Context, keep driver.Snapshots, s *spec.
 	if !ok {
 		return false, fmt.Errorf("snapshots: %w by this hypervisor while a machine runs", errors.ErrUnsupported)
 	}
+	if whole, free := a.copied(op); whole || !free {
+		return whole, nil
+	}
 	if resumed {
 		job, err := h.SnapshotJob(ctx, s.Instance, s.UUID)
 		if err == nil && !job.Ended {
@@ -113,8 +116,12 @@ type copyState struct {
 	progress driver.Progress
 	ended    bool
 	err      error
-	cancel   context.CancelFunc // while it goes on
+	cancel   context.CancelCauseFunc // while it goes on
 }
+
+// errStarts ends a copy of disks to which a guest is about to write. It begins anew,
+// as that of a machine that runs.
+var errStarts = errors.New("the machine was started")
 
 // copyStopped begins the copy of the disks of a machine that is off, or asks how
 // far it is.
@@ -122,7 +129,7 @@ func (a *Agent) copyStopped(ctx context.Context, op *spec.Operation) (ended bool
 	key := op.Instance + "/" + op.Snapshot
 	a.mu.Lock()
 	c := a.copies[key]
-	if c == nil {
+	if c == nil || errors.Is(c.err, errStarts) { // and stopped again
 		c = &copyState{}
 		a.copies[key] = c
 		a.slow.Add(keyCopy + key)
@@ -138,34 +145,84 @@ func (a *Agent) copyStopped(ctx context.Context, op *spec.Operation) (ended bool
 // copyDisks copies the disks of a machine that is off, for the snapshot that the
 // key names behind the instance.
 func (a *Agent) copyDisks(ctx context.Context, key string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	instance, snapshot, _ := strings.Cut(key, "/")
 	a.mu.Lock()
 	c := a.copies[key]
 	if c != nil {
 		c.cancel = cancel
 	}
+	if m := a.instances[instance]; m != nil && m.starting {
+		cancel(errStarts)
+	}
 	a.mu.Unlock()
 	if c == nil {
 		return nil // it was given up
 	}
-	instance, snapshot, _ := strings.Cut(key, "/")
 	err := a.copyAll(ctx, instance, snapshot, func(p driver.Progress) {
 		a.mu.Lock()
 		c.progress = p
 		a.mu.Unlock()
 	})
+	if err != nil && errors.Is(context.Cause(ctx), errStarts) {
+		err = errStarts
+	}
 	a.mu.Lock()
 	c.ended, c.err, c.cancel = true, err, nil
 	a.mu.Unlock()
 	a.queue.Add(keyOps + instance)
+	a.queue.Add(keyInstance + instance) // its start may wait for this
 	return nil
+}
+
+// holdCopies ends the copies of a stopped machine's disks, since its guest is about to
+// write to them, and keeps others from beginning until releaseCopies. It reports
+// whether none goes on any more.
+func (a *Agent) holdCopies(instance string) (free bool) {
+	m := a.of(instance)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	free = true
+	for key, c := range a.copies {
+		if strings.HasPrefix(key, instance+"/") && c.cancel != nil { // one at most: operations take turns
+			c.cancel(errStarts)
+			free = false
+		}
+	}
+	m.starting = free
+	return free
+}
+
+func (a *Agent) releaseCopies(instance string) {
+	m := a.of(instance)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m.starting = false
+}
+
+// copied reports whether the copy of an operation was whole before its machine was
+// started, and whether, if not, none goes on any more.
+func (a *Agent) copied(op *spec.Operation) (whole, free bool) {
+	a.mu.Lock()
+	c := a.copies[op.Instance+"/"+op.Snapshot]
+	whole = c != nil && c.ended && c.err == nil
+	a.mu.Unlock()
+	if whole {
+		return true, true
+	}
+	return false, a.endCopy(op)
 }
 
 func (a *Agent) copyAll(ctx context.Context, instance, snapshot string, report func(driver.Progress)) error {
 	keep, ok := a.Volumes.(driver.Snapshots)
 	if !ok {
 		return errNoSnapshots
+	}
+	if m, err := a.Hypervisor.Inspect(ctx, instance); err != nil {
+		return err
+	} else if m.State.On() { // since it was looked at
+		return errStarts
 	}
 	i, err := a.load(ctx, instance)
 	if err != nil {
@@ -206,7 +263,7 @@ func (a *Agent) endCopy(op *spec.Operation) (ended bool) {
 	defer a.mu.Unlock()
 	c := a.copies[key]
 	if c != nil && c.cancel != nil {
-		c.cancel()
+		c.cancel(nil)
 		return false
 	}
 	delete(a.copies, key)

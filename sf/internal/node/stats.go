@@ -109,7 +109,7 @@ func (a *Agent) noteWait(i *spec.Instance) {
 // waitFor is the reason of a wait without what differs from one to the next, of which
 // there are few.
 func waitFor(reason string) string {
-	for _, few := range []string{"its image", "its network ports", "another try", "room on the host's disk", "the guest to shut itself down", "this node to hold its session again"} {
+	for _, few := range []string{"its image", "its network ports", "another try", "room on the host's disk", "the guest to shut itself down", "the copy of its disks to end", "this node to hold its session again"} {
 		if strings.HasPrefix(reason, few) {
 			return few
 		}
