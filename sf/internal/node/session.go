@@ -137,8 +137,8 @@ func (a *Agent) returnToCloud(ctx context.Context) error {
 		return err
 	}
 	a.queue.Add(keyResync)
-	a.queue.Add(keyRouters)
-	a.queue.Add(keyFabric)
+	a.vital.Add(keyRouters)
+	a.vital.Add(keyFabric)
 	return nil
 }
 

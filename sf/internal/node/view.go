@@ -57,7 +57,7 @@ func (a *Agent) nodesMirror() mirror {
 		defer a.mu.Unlock()
 		if was, known := a.view.nodes[n.Name]; !known || was != addr {
 			a.view.nodes[n.Name] = addr
-			a.queue.Add(keyFabric)
+			a.vital.Add(keyFabric)
 		}
 	}
 	return mirror{
@@ -69,7 +69,7 @@ func (a *Agent) nodesMirror() mirror {
 			for _, r := range all {
 				note(r)
 			}
-			a.queue.Add(keyFabric)
+			a.vital.Add(keyFabric)
 		},
 		change: func(e store.Event) {
 			if !e.Deleted {
@@ -80,7 +80,7 @@ func (a *Agent) nodesMirror() mirror {
 			defer a.mu.Unlock()
 			delete(a.view.nodes, record.Base(e.Key))
 			delete(a.view.gone, record.Base(e.Key))
-			a.queue.Add(keyRouters)
+			a.vital.Add(keyRouters)
 		},
 	}
 }
@@ -96,7 +96,7 @@ func (a *Agent) liveMirror() mirror {
 		delete(a.view.live, name)
 		delete(a.view.since, name)
 		a.queue.Add(keyLost + name)
-		a.queue.Add(keyRouters)
+		a.vital.Add(keyRouters)
 	}
 	return mirror{
 		prefix: record.NodeLivePrefix,
@@ -224,9 +224,9 @@ func (a *Agent) followNetwork(ctx context.Context, id string) error {
 		return nil
 	}
 	wake := func() {
-		a.queue.Add(keyFabric)
+		a.vital.Add(keyFabric)
 		if !a.view.live[n.router.Node] {
-			a.queue.Add(keyRouters) // this node may be an heir now
+			a.vital.Add(keyRouters) // this node may be an heir now
 		}
 	}
 	m := mirror{
