@@ -116,7 +116,9 @@ type NodeConfig struct {
 	MTU int
 	// Endpoint is where this node answers other nodes, as host:port, and EndpointKey
 	// the fingerprint of the key by which they know it. Both are for whoever makes
-	// the connections; the node's record tells them to the others.
+	// the connections; the node's record tells them to the others. The name of a node
+	// belongs to the machine with the key: another one is refused while that is there or
+	// has instances.
 	Endpoint, EndpointKey string
 	// Peers asks the agents of other nodes, so that an outage of the whole store does
 	// not stop routers; nil asks nobody, and a node of several that is without the

@@ -87,7 +87,7 @@ func peerKey(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	damaged := fmt.Errorf("%s is damaged: remove it to have a new key made", path)
+	damaged := fmt.Errorf("%s is damaged: restore it from a backup of the data directory; with another key this machine is another node", path)
 	block, _ := pem.Decode(text)
 	if block == nil {
 		return nil, damaged

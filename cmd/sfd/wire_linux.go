@@ -109,7 +109,7 @@ func (h *host) openRecords(ctx context.Context, c *config, log *slog.Logger) err
 	}
 	defer cloud.Close()
 	if known.Cloud == "" {
-		if err := foreign(ctx, c, cloud); err != nil {
+		if err := errors.Join(foreign(ctx, c, cloud), nameTaken(ctx, c, cloud, h.node)); err != nil {
 			return err
 		}
 	}

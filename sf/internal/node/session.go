@@ -32,16 +32,11 @@ func (a *Agent) register(ctx context.Context) error {
 		n.Address = a.Address.String()
 	}
 	n.Limits = a.limits(n)
-	t := a.Records.Begin().Put(record.NodeKey(a.Name), n)
-	if _, err := record.Get[spec.Capacity](ctx, a.Records, record.NodeUsedKey(a.Name)); missing(err) {
-		t.Create(record.NodeUsedKey(a.Name), spec.Capacity{})
-	} else if err != nil {
+	mine, err := a.putNode(ctx, n)
+	if err != nil {
 		return err
 	}
-	if _, err := a.Records.Commit(ctx, t); err != nil {
-		return err
-	}
-	return a.openSession(ctx)
+	return a.openSession(ctx, mine)
 }
 
 // limits is what instances may claim of the node in all.
@@ -64,15 +59,16 @@ type Live struct {
 	Since time.Time `json:"since"`
 }
 
-func (a *Agent) openSession(ctx context.Context) error {
+// openSession opens one for the node whose record this agent has just written, mine.
+func (a *Agent) openSession(ctx context.Context, mine store.Cond) error {
 	s, err := a.Records.Store().Session(ctx, a.SessionTTL)
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
 	now := a.Clock.Now()
-	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), Live{now}).Delete(record.NodeLostKey(a.Name))
+	t := a.Records.Begin().If(mine).PutIn(s.ID(), record.NodeLiveKey(a.Name), Live{now}).Delete(record.NodeLostKey(a.Name))
 	if _, err := a.Records.Commit(ctx, t); err != nil {
-		return fmt.Errorf("session: %w", err)
+		return errors.Join(fmt.Errorf("session: %w", err), s.Close(ctx))
 	}
 	a.mu.Lock()
 	a.session, a.held, a.renewed = s, now, now
