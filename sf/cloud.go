@@ -31,6 +31,7 @@ type Cloud struct {
 	agent   *node.Agent    // nil without a node
 	log     *slog.Logger
 	keys    keyring
+	sights  sightings
 
 	// placing serializes placements of this process, which would otherwise only
 	// collide with each other over the nodes' ledgers.

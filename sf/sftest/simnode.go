@@ -25,6 +25,7 @@ type SimNode struct {
 	cut      bool          // its process does not reach the store
 	isolated bool          // nor any other node
 	apart    bool          // nor any but those that are apart too
+	Skew     time.Duration // of its clock; to be set before it is started
 	slow     time.Duration // each call of its hypervisor and volumes takes so long
 	lapsing  bool          // renewals of its process's session are lost
 	until    time.Time     // its guard lets machines run; zero: it was never told

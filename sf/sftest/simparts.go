@@ -112,7 +112,7 @@ type simClock struct {
 	p *process
 }
 
-func (c simClock) Now() time.Time { return c.s.now }
+func (c simClock) Now() time.Time { return c.p.node.now() }
 
 func (c simClock) Wait(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 	until, _ := ctx.Deadline()
@@ -266,6 +266,12 @@ func (t simSession) Renew(ctx context.Context) error {
 	}
 	return err
 }
+
+// Deadline is the moment by the node's clock.
+func (t simSession) Deadline() time.Time { return t.Session.Deadline().Add(t.p.node.Skew) }
+
+// now is the time by the host's clock.
+func (n *SimNode) now() time.Time { return n.sim.now.Add(n.Skew) }
 
 // simHypervisor is a host's hypervisor as a process sees it. Its calls are steps
 // by the host's hook; only waiting for events is different.

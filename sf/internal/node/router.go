@@ -124,7 +124,7 @@ func (a *Agent) backed(ctx context.Context) bool {
 	a.mu.Lock()
 	var long []string
 	for name, since := range a.view.since {
-		if a.Clock.Now().Sub(since) >= a.SessionTTL/2 && name != a.Name {
+		if a.Clock.Now().Sub(since.at) >= a.SessionTTL/2 && name != a.Name {
 			long = append(long, name)
 		}
 	}

@@ -22,7 +22,7 @@ type view struct {
 	nodes     map[string]netip.Addr   // addresses on the underlay, by name
 	live      map[string]bool         // nodes
 	gone      map[string]time.Time    // since when others are not
-	since     map[string]time.Time    // when those that live got their sessions, or the store back
+	since     map[string]sighting     // when those that live got their sessions, or the store back
 	edge      spec.Router             // which node is the edge, in mode routed
 	edgeKnown bool                    // it has been read
 	work      map[string]bool         // networks on the work list
@@ -40,7 +40,7 @@ type networkView struct {
 
 func (v *view) init() {
 	v.nodes, v.live, v.gone = map[string]netip.Addr{}, map[string]bool{}, map[string]time.Time{}
-	v.since = map[string]time.Time{}
+	v.since = map[string]sighting{}
 	v.work, v.networks = map[string]bool{}, map[string]*networkView{}
 }
 
@@ -125,14 +125,18 @@ func (a *Agent) liveMirror() mirror {
 	}
 }
 
+// sighting is when a record was first seen as it is. Of time only this host's own clock is
+// to be trusted.
+type sighting struct {
+	revision store.Revision
+	at       time.Time
+}
+
 // noteSince notes since when a node has had what it has; a.mu is held.
 func (a *Agent) noteSince(r store.Record) {
-	var l Live
-	if err := json.Unmarshal(r.Value, &l); err != nil {
-		a.Logger.Error("a record is not readable", "key", r.Key, "error", err)
-		l.Since = a.Clock.Now()
+	if name := record.Base(r.Key); a.view.since[name].revision != r.Revision {
+		a.view.since[name] = sighting{r.Revision, a.Clock.Now()}
 	}
-	a.view.since[record.Base(r.Key)] = l.Since
 }
 
 // networkOf returns the network that an entry of the work list is about.
