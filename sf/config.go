@@ -3,6 +3,7 @@ package sf
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -111,7 +112,7 @@ type NodeConfig struct {
 	// while others had theirs, so that they may be started elsewhere without
 	// anybody's word (RecoverInstance). Nil never stops them.
 	Guard     Guard
-	SelfFence time.Duration // 0 with a Guard is a minute
+	SelfFence time.Duration // 0 with a Guard is a minute; at least SessionTTL
 	// MTU of the device that has Address, bytes; 0 is 1500.
 	MTU int
 	// Endpoint is where this node answers other nodes, as host:port, and EndpointKey
@@ -212,6 +213,9 @@ func (n *NodeConfig) complete() error {
 	}
 	if n.SessionTTL == 0 {
 		n.SessionTTL = 15 * time.Second
+	}
+	if n.Guard != nil && n.SelfFence < n.SessionTTL {
+		return fmt.Errorf("SelfFence is %v, less than SessionTTL, %v: an outage of the whole store would stop machines", n.SelfFence, n.SessionTTL)
 	}
 	return nil
 }
