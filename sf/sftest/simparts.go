@@ -30,14 +30,17 @@ type simPeers struct {
 	p *process
 }
 
-func (t simPeers) Renewing(ctx context.Context, name string) (bool, error) {
-	if err := t.s.step(t.p, "ask "+name, false); err != nil {
-		return false, err
+func (t simPeers) Renewing(_ context.Context, nodes []string) map[string]bool {
+	answers := map[string]bool{}
+	for _, name := range nodes {
+		if t.s.step(t.p, "ask "+name, false) != nil {
+			continue
+		}
+		if n := t.p.node.peer(name); n != nil {
+			answers[name] = n.Cloud.Renewing()
+		}
 	}
-	if n := t.p.node.peer(name); n != nil {
-		return n.Cloud.Renewing(), nil
-	}
-	return false, ErrCut
+	return answers
 }
 
 // peer is another node whose process answers this one's.

@@ -130,14 +130,16 @@ func (a *Agent) backed(ctx context.Context) bool {
 	}
 	all := len(a.view.nodes)
 	a.mu.Unlock()
+	slices.Sort(long)
 	with := 1
-	for _, name := range sorted(long) {
-		if 2*with >= all {
-			break
+	for 2*with < all && len(long) > 0 {
+		few := min((all+1)/2-with, len(long))
+		for _, renewing := range a.Peers.Renewing(ctx, long[:few]) {
+			if renewing {
+				with++
+			}
 		}
-		if renewing, err := a.Peers.Renewing(ctx, name); err == nil && renewing {
-			with++
-		}
+		long = long[few:]
 	}
 	return 2*with >= all
 }
