@@ -3,7 +3,6 @@ package sf
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
@@ -57,8 +56,16 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 			return spec.Errorf(ErrConflict, "instance %s is %s: it can be operated on when it is created", i.Name, i.Status.State).About("instance", id)
 		}
 		now := c.cfg.Clock.Now()
+		earlier, _, _, err := record.List[spec.OperationStatus](ctx, c.records, record.OperationStatusPrefix(id), store.Page{})
+		if err != nil {
+			return err
+		}
+		last := ""
+		if n := len(earlier); n > 0 {
+			last = record.Base(earlier[n-1].Key)
+		}
 		op = &Operation{
-			ID:       fmt.Sprintf("%016x-%.8s", now.UnixNano(), c.newUUID()),
+			ID:       record.OrderedID(now, last, c.newUUID()),
 			Instance: id, Namespace: i.Namespace, Kind: kind, Node: i.Node, Created: now, Deadline: now.Add(rebootDeadline),
 			Status: spec.OperationStatus{State: spec.OperationPending, Since: now},
 		}
@@ -68,9 +75,7 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 		}
 		t.Create(record.OperationPrefix(id)+op.ID, op)
 		t.Put(record.OperationStatusPrefix(id)+op.ID, op.Status)
-		if err := c.trimOperations(ctx, t, id); err != nil {
-			return err
-		}
+		trimOperations(t, id, earlier)
 		t.If(store.RevisionIs(as.Key, as.Revision)) // it is not deleted, nor elsewhere
 		t.Put(record.WorkKey(i.Node, KindInstance, id), claims.Empty{})
 		if err := c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: id, Operation: "api", Phase: string(kind)}); err != nil {
@@ -86,17 +91,12 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 }
 
 // trimOperations forgets ended operations beyond the last few.
-func (c *Cloud) trimOperations(ctx context.Context, t *record.Txn, instance string) error {
-	list, _, _, err := record.List[spec.OperationStatus](ctx, c.records, record.OperationStatusPrefix(instance), store.Page{})
-	if err != nil {
-		return err
-	}
-	for i := 0; i < len(list)-keepOperations; i++ {
-		if list[i].Value.State.Ended() {
-			t.Delete(list[i].Key, record.OperationPrefix(instance)+record.Base(list[i].Key))
+func trimOperations(t *record.Txn, instance string, all []record.Object[spec.OperationStatus]) {
+	for i := 0; i < len(all)-keepOperations; i++ {
+		if all[i].Value.State.Ended() {
+			t.Delete(all[i].Key, record.OperationPrefix(instance)+record.Base(all[i].Key))
 		}
 	}
-	return nil
 }
 
 // Operation returns one operation of an instance.
