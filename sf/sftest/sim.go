@@ -80,7 +80,8 @@ type Sim struct {
 	broken []string // what must never be, seen as it happened
 
 	steps     int
-	recovered int // instances, by the test
+	recovered int // instances, by the test, after their node's fence
+	byWord    int // and by its word
 	fenced    int // hosts whose guard stopped their machines
 	moved     int // routers, by their heirs
 	trace     uint64

@@ -34,7 +34,7 @@ func checkEndpoints(c Config) error {
 		return fmt.Errorf("%w: endpoints with http and with https: it must be the same for all", store.ErrInvalid)
 	case schemes["http"] && c.TLS != nil:
 		return fmt.Errorf("%w: certificates, but endpoints with http: say https", store.ErrInvalid)
-	case (c.Username == "") != (c.Password == ""):
+	case (c.Username == "") != (c.Password == "" && c.Secret == nil):
 		return fmt.Errorf("%w: a user and a password belong together", store.ErrInvalid)
 	}
 	return nil

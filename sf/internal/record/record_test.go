@@ -250,3 +250,27 @@ func TestEventsAfterAClockAhead(t *testing.T) {
 		last = l[len(l)-1].Value
 	}
 }
+
+// restored is a store that gives an answer of its choice.
+type restored struct {
+	store.Store
+	record store.Record
+}
+
+func (s *restored) Get(context.Context, string) (store.Record, error) { return s.record, nil }
+
+// A store that was restored from a backup has something else under a revision that was
+// read before: it is not taken for what is remembered of that.
+func TestSameRevisionOfAnotherHistory(t *testing.T) {
+	s := &restored{}
+	c := New(s, func() string { return "id" })
+	for _, owner := range []string{"one", "two"} {
+		s.record = store.Record{Key: "k", Revision: 7, Value: []byte(`{"~commit":"` + owner + `","owner":"` + owner + `"}`)}
+		for range 2 {
+			o, err := Get[struct{ Owner string }](t.Context(), c, "k")
+			if err != nil || o.Value.Owner != owner {
+				t.Errorf("%q, %v, not %q", o.Value.Owner, err, owner)
+			}
+		}
+	}
+}
