@@ -251,7 +251,7 @@ func (c *Cloud) RemoveNode(ctx context.Context, name string) error {
 		return storeError(err)
 	}
 	t := c.records.Begin().If(store.Absent(record.NodeLiveKey(name)), store.RevisionIs(used.Key, used.Revision))
-	t.Delete(record.NodeKey(name), record.NodeUsedKey(name), record.NodeSeenKey(name), record.NodeLostKey(name), record.CordonKey(name))
+	t.Delete(record.NodeKey(name), record.NodeUsedKey(name), record.NodeSeenKey(name), record.NodeLostKey(name), record.CordonKey(name), record.NodeJoinedKey(name))
 	t.DeletePrefix(record.WorkPrefix(name), record.EventPrefix(KindNode, name))
 	_, err = c.records.Commit(ctx, t)
 	return storeError(err)

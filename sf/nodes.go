@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
-	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -35,7 +34,7 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	notes, _, _, err := record.List[node.Seen](ctx, c.records, record.NodeSeenKey(""), store.Page{})
+	notes, _, _, err := record.List[claims.Seen](ctx, c.records, record.NodeSeenKey(""), store.Page{})
 	if err != nil {
 		return nil, storeError(err)
 	}
@@ -99,7 +98,7 @@ func (c *Cloud) unreachable(ctx context.Context, name string) (since time.Time, 
 		c.sights.note(lost.Key, lost.Revision, c.cfg.Clock.Now())
 		return lost.Value.At, nil
 	}
-	seen, err := record.Get[node.Seen](ctx, c.records, record.NodeSeenKey(name))
+	seen, err := record.Get[claims.Seen](ctx, c.records, record.NodeSeenKey(name))
 	switch {
 	case err == nil:
 		return seen.Value.At, nil

@@ -77,12 +77,12 @@ func (c *Cloud) fenced(ctx context.Context, name string, word bool) error {
 	if err != nil {
 		return err
 	}
-	since, err := c.halfSince(ctx)
+	since, err := c.halfSince(ctx, name)
 	if err != nil {
 		return err
 	}
 	if since.IsZero() {
-		return spec.Errorf(ErrConflict, "less than half of the nodes are there, so node %s may take that for an outage and let its machines run: make sure that it is off, and say so (fenced)", name).About("node", name)
+		return spec.Errorf(ErrConflict, "less than half of the nodes that node %s knows are there, so it may take that for an outage and let its machines run: make sure that it is off, and say so (fenced)", name).About("node", name)
 	}
 	if seen := c.sights.note(lost.Key, lost.Revision, now); since.Before(seen) {
 		since = seen
@@ -95,15 +95,16 @@ func (c *Cloud) fenced(ctx context.Context, name string, word bool) error {
 }
 
 // halfSince says since when, as far as this process knows, at least half of all nodes
-// have had their sessions; the zero time while less have. Until then the others may
-// have gone on without.
-func (c *Cloud) halfSince(ctx context.Context) (since time.Time, err error) {
-	nodes, err := c.names(ctx, record.NodePrefix)
+// that a lost one knows of have had their sessions; the zero time while less have. Until
+// then that and others like it may have gone on without.
+func (c *Cloud) halfSince(ctx context.Context, lost string) (since time.Time, err error) {
+	known, err := claims.KnownTo(ctx, c.records, lost)
 	if err != nil {
-		return since, err
+		return since, storeError(err)
 	}
 	sessions, err := c.sessions(ctx)
-	half := (len(nodes) + 1) / 2
+	maps.DeleteFunc(sessions, func(name string, _ time.Time) bool { return !known[name] })
+	half := (len(known) + 1) / 2
 	if err != nil || len(sessions) < half || half == 0 {
 		return since, err
 	}

@@ -305,7 +305,7 @@ func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
 // Seeds that have found something. What they do changes with the code, so each fix
 // has words or a test of its own where it is.
 var (
-	seeds       = []uint64{45, 130, 258, 484, 489, 492}
+	seeds       = []uint64{45, 130, 173, 258, 484, 489, 492}
 	faultySeeds = []uint64{8, 21, 40, 69, 135, 147, 330, 408, 488}
 )
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -69,7 +70,7 @@ func probe(ctx context.Context, c Config, endpoint string) string {
 	switch {
 	case err == nil:
 		return "it is there, but has no leader"
-	case !errors.Is(err, io.EOF):
+	case !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET):
 		return err.Error()
 	}
 	// It hung up at the first word: perhaps it speaks the other language.

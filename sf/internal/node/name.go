@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -24,7 +25,7 @@ func (a *Agent) putNode(ctx context.Context, n spec.Node) (mine store.Cond, err 
 		was, err := record.Get[spec.Node](ctx, a.Records, key)
 		switch {
 		case missing(err):
-			t.Create(key, n)
+			t.Create(key, n).Put(record.NodeJoinedKey(a.Name), claims.Empty{})
 		case err != nil:
 			return err
 		case sameMachine(was.Value, n):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -141,18 +142,16 @@ func (a *Agent) returnToCloud(ctx context.Context) error {
 // seenEvery is how often a node writes that it was there.
 const seenEvery = time.Minute
 
-// Seen is the record of when a node was there last, give or take a minute.
-type Seen struct {
-	At time.Time `json:"at"`
-}
-
 // noteSeen writes it, for those who look when the node is gone.
 func (a *Agent) noteSeen(ctx context.Context) {
 	now := a.Clock.Now()
 	if now.Sub(a.seen) < seenEvery {
 		return
 	}
-	if _, err := a.Records.Commit(ctx, a.Records.Begin().Put(record.NodeSeenKey(a.Name), Seen{now})); err == nil {
+	a.mu.Lock()
+	seen := claims.Seen{At: now, Nodes: a.view.nodesAt}
+	a.mu.Unlock()
+	if _, err := a.Records.Commit(ctx, a.Records.Begin().Put(record.NodeSeenKey(a.Name), seen)); err == nil {
 		a.seen = now
 	}
 }

@@ -20,6 +20,7 @@ import (
 type view struct {
 	outside   netip.Prefix            // the floating block; not valid until read
 	nodes     map[string]netip.Addr   // addresses on the underlay, by name
+	nodesAt   store.Revision          // of the last node's record that was followed
 	live      map[string]bool         // nodes
 	gone      map[string]time.Time    // since when others are not
 	since     map[string]sighting     // when those that live got their sessions, or the store back
@@ -55,6 +56,7 @@ func (a *Agent) nodesMirror() mirror {
 		addr, _ := netip.ParseAddr(n.Address) // a node without has no part in the mesh
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		a.view.nodesAt = max(a.view.nodesAt, r.Revision)
 		if was, known := a.view.nodes[n.Name]; !known || was != addr {
 			a.view.nodes[n.Name] = addr
 			a.vital.Add(keyFabric)
@@ -65,6 +67,7 @@ func (a *Agent) nodesMirror() mirror {
 		reset: func(all []store.Record) {
 			a.mu.Lock()
 			clear(a.view.nodes)
+			a.view.nodesAt = 0
 			a.mu.Unlock()
 			for _, r := range all {
 				note(r)
