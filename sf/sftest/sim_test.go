@@ -292,7 +292,7 @@ func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
 	if n-first < 250 {
 		return
 	}
-	if recovered < 100 || byWord < 100 || fenced < 200 || moved < 80 {
+	if recovered < 80 || byWord < 80 || fenced < 200 || moved < 40 {
 		t.Error("what is to be tried did not happen")
 	}
 	for _, a := range append(slices.Clip(calls), troubles...) {
@@ -346,7 +346,7 @@ func chaosOf(seed uint64, fault func(*Sim, Step) Fault) (s *Sim, acts map[string
 				p.Skew = time.Duration(s.rng.IntN(600)-300) * time.Second
 			}
 		}
-		acts, err = inTrouble(sim, 40, seed%3 == 0)
+		acts, err = inTrouble(sim, 32, seed%3 == 0)
 		return err
 	})
 	return s, acts, err
