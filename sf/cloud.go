@@ -31,6 +31,7 @@ type Cloud struct {
 	agent   *node.Agent    // nil without a node
 	log     *slog.Logger
 	keys    keyring
+	sights  sightings
 
 	// placing serializes placements of this process, which would otherwise only
 	// collide with each other over the nodes' ledgers.
@@ -141,7 +142,11 @@ func (c *Cloud) refloat(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("floating network: %w", err)
 	}
-	_, err = record.Update(ctx, c.records, record.NetworkKey(FloatingNetwork), func(n *spec.Network, t *record.Txn) error {
+	return record.Retry(ctx, func() error { return c.moveFloating(ctx, block) })
+}
+
+func (c *Cloud) moveFloating(ctx context.Context, block netip.Prefix) error {
+	_, err := record.Update(ctx, c.records, record.NetworkKey(FloatingNetwork), func(n *spec.Network, t *record.Txn) error {
 		if n.Netblock == block.String() {
 			return record.ErrUnchanged
 		}
@@ -153,9 +158,12 @@ func (c *Cloud) refloat(ctx context.Context) error {
 			if a.Value.Rested.IsZero() {
 				return fmt.Errorf("the floating network is %s and %s of it is in use: it cannot become %s", n.Netblock, record.Base(a.Key), block)
 			}
+			if _, err := c.records.Commit(ctx, c.records.Begin().If(store.RevisionIs(a.Key, a.Revision)).Delete(a.Key)); err != nil {
+				return err
+			}
 		}
 		n.Netblock = block.String()
-		t.DeletePrefix(record.AddressPrefix(FloatingNetwork))
+		t.If(store.PrefixEmpty(record.AddressPrefix(FloatingNetwork))) // one may be claimed just now
 		return nil
 	})
 	return err

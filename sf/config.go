@@ -115,12 +115,14 @@ type NodeConfig struct {
 	// while others had theirs, so that they may be started elsewhere without
 	// anybody's word (RecoverInstance). Nil never stops them.
 	Guard     Guard
-	SelfFence time.Duration // 0 with a Guard is a minute
+	SelfFence time.Duration // 0 with a Guard is a minute; at least SessionTTL
 	// MTU of the device that has Address, bytes; 0 is 1500.
 	MTU int
 	// Endpoint is where this node answers other nodes, as host:port, and EndpointKey
 	// the fingerprint of the key by which they know it. Both are for whoever makes
-	// the connections; the node's record tells them to the others.
+	// the connections; the node's record tells them to the others. The name of a node
+	// belongs to the machine with the key: another one is refused while that is there or
+	// has instances.
 	Endpoint, EndpointKey string
 	// Peers asks the agents of other nodes, so that an outage of the whole store does
 	// not stop routers; nil asks nobody, and a node of several that is without the
@@ -259,6 +261,9 @@ func (n *NodeConfig) complete() error {
 	}
 	if n.SessionTTL == 0 {
 		n.SessionTTL = 15 * time.Second
+	}
+	if n.Guard != nil && n.SelfFence < n.SessionTTL {
+		return fmt.Errorf("SelfFence is %v, less than SessionTTL, %v: an outage of the whole store would stop machines", n.SelfFence, n.SessionTTL)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package sf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,7 +156,7 @@ func (c *Cloud) heir(ctx context.Context, network, from string) (string, error) 
 
 // evacuate stops an instance and starts it again elsewhere.
 func (c *Cloud) evacuate(ctx context.Context, i *Instance, ask time.Duration) error {
-	want := i.Power.Want
+	want := cmp.Or(i.Power.Then, i.Power.Want) // an earlier drain may have been interrupted
 	if ask == 0 {
 		ask = time.Minute
 	}
@@ -168,19 +169,37 @@ func (c *Cloud) evacuate(ctx context.Context, i *Instance, ask time.Duration) er
 	if place.Best(candidates, request(elsewhere, ""), c.intn) < 0 {
 		return c.noPlace(elsewhere, "", candidates, nodes)
 	}
-	i, err = c.setPower(ctx, i.UUID, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask)})
+	id := i.UUID
+	i, err = c.setPower(ctx, id, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask), Then: want})
 	if err == nil {
-		i, err = c.WaitInstance(ctx, i.UUID, PowerSettled(i.Power.Generation))
+		i, err = c.WaitInstance(ctx, id, PowerSettled(i.Power.Generation))
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = record.Retry(ctx, func() error { return c.move(ctx, i, want) })
 	}
-	err = record.Retry(ctx, func() error { return c.move(ctx, i, want) })
-	if err != nil { // as it was, where it was
-		_, undo := c.setPower(ctx, i.UUID, spec.Power{Want: want})
-		err = errors.Join(err, undo)
+	if err != nil { // as it was, where it was, although nobody may wait for this any more
+		err = errors.Join(storeError(err), c.undoEvacuation(context.WithoutCancel(ctx), id))
 	}
-	return storeError(err)
+	return err
+}
+
+// undoEvacuation has an instance that was stopped to be moved run again, unless
+// somebody has wished otherwise since.
+func (c *Cloud) undoEvacuation(ctx context.Context, id string) error {
+	i, err := c.Instance(ctx, id)
+	if err != nil || i.Power.Then == "" {
+		return ignoreGone(err)
+	}
+	_, err = c.setPower(ctx, id, spec.Power{Want: i.Power.Then})
+	return ignoreGone(err)
+}
+
+// ignoreGone is err unless the object is gone.
+func ignoreGone(err error) error {
+	if spec.ClassOf(err) == ErrNotFound {
+		return nil
+	}
+	return err
 }
 
 // anywhere is s without where it was asked to be.
@@ -232,7 +251,7 @@ func (c *Cloud) RemoveNode(ctx context.Context, name string) error {
 		return storeError(err)
 	}
 	t := c.records.Begin().If(store.Absent(record.NodeLiveKey(name)), store.RevisionIs(used.Key, used.Revision))
-	t.Delete(record.NodeKey(name), record.NodeUsedKey(name), record.NodeSeenKey(name), record.NodeLostKey(name), record.CordonKey(name))
+	t.Delete(record.NodeKey(name), record.NodeUsedKey(name), record.NodeSeenKey(name), record.NodeLostKey(name), record.CordonKey(name), record.NodeJoinedKey(name))
 	t.DeletePrefix(record.WorkPrefix(name), record.EventPrefix(KindNode, name))
 	_, err = c.records.Commit(ctx, t)
 	return storeError(err)

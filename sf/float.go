@@ -50,6 +50,9 @@ func (c *Cloud) floatWith(ctx context.Context, t *record.Txn, nic *Interface, na
 		return err
 	}
 	nic.Floating = addr
+	if len(mine) == 0 { // the first one of t
+		t.If(store.RevisionIs(outside.Key, outside.Revision))
+	}
 	return c.claimAddress(ctx, t, FloatingNetwork, addr, nic.UUID, asked)
 }
 

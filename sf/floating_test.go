@@ -1,13 +1,16 @@
 package sf_test
 
 import (
+	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/sftest"
+	"github.com/shakenfist/cloud/store"
 	"github.com/shakenfist/cloud/store/memory"
 )
 
@@ -167,4 +170,59 @@ func TestFloatAtCreation(t *testing.T) {
 		t.Errorf("floating where there is no NAT: %v", err)
 	}
 	c.ComeToRest(t)
+}
+
+// beforeCommit is a store that does something before a commit that changes a key.
+type beforeCommit struct {
+	store.Store
+	key string
+	any bool // whatever it changes
+	do  func()
+}
+
+func (b *beforeCommit) Commit(ctx context.Context, txn store.Txn) (store.Revision, error) {
+	if do := b.do; do != nil && (b.any || slices.ContainsFunc(txn.Do, func(op store.Op) bool { return op.Key == b.key })) {
+		b.do = nil
+		do()
+	}
+	return b.Store.Commit(ctx, txn)
+}
+
+// An address that another process claims while this one moves the floating block is
+// not taken away again, nor is one claimed of a block that is no more.
+func TestFloatingNetworkMovesAtomically(t *testing.T) {
+	block := netip.MustParsePrefix("10.99.0.0/24")
+	want := sf.NetworkSpec{Netblock: "10.0.0.0/24", NAT: true}
+	t.Run("claimed before", func(t *testing.T) {
+		c, ctx := sftest.New(t), sftest.Context(t)
+		late := &beforeCommit{Store: c.Store, key: "sf/network/floating", do: func() {
+			if _, err := c.CreateNetwork(ctx, sf.System, want); err != nil {
+				t.Error(err)
+			}
+		}}
+		if _, err := sf.Open(ctx, sf.Config{Store: late, FloatingNetwork: block}); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("it moved: %v", err)
+		}
+		c.MustHold(t, false)
+	})
+	t.Run("claimed after", func(t *testing.T) {
+		c, ctx := sftest.New(t), sftest.Context(t)
+		late := &beforeCommit{Store: c.Store}
+		head, err := sf.Open(ctx, sf.Config{Store: late})
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved := false
+		late.any, late.do = true, func() {
+			moved = true
+			if _, err := sf.Open(ctx, sf.Config{Store: c.Store, FloatingNetwork: block}); err != nil {
+				t.Error(err)
+			}
+		}
+		n, err := head.CreateNetwork(ctx, sf.System, want)
+		if err != nil || !moved || !block.Contains(n.Gateway) {
+			t.Errorf("its address outside is %+v, %v", n, err)
+		}
+		c.MustHold(t, false)
+	})
 }

@@ -87,6 +87,7 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 		if kept.Gateway.IsValid() {
 			asked = kept.Gateway.String()
 		}
+		t.If(store.RevisionIs(outside.Key, outside.Revision)) // it may get another block just now
 		if n.Gateway, err = c.pickAddress(ctx, FloatingNetwork, outside.Value.Prefix(), asked, nil); err != nil {
 			return nil, nil, err
 		}

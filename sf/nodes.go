@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
-	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -27,7 +26,7 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	if err != nil {
 		return nil, storeError(err)
 	}
-	live, err := c.names(ctx, record.NodeLivePrefix)
+	sessions, err := c.sessions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +34,7 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	notes, _, _, err := record.List[node.Seen](ctx, c.records, record.NodeSeenKey(""), store.Page{})
+	notes, _, _, err := record.List[claims.Seen](ctx, c.records, record.NodeSeenKey(""), store.Page{})
 	if err != nil {
 		return nil, storeError(err)
 	}
@@ -50,6 +49,7 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	lost := map[string]time.Time{}
 	for _, o := range losses {
 		lost[record.Base(o.Key)] = o.Value.At
+		c.sights.note(o.Key, o.Revision, c.cfg.Clock.Now())
 	}
 	ledgers := map[string]record.Object[spec.Capacity]{}
 	for _, u := range used {
@@ -58,7 +58,8 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	nodes := make([]*Node, len(list))
 	for i := range list {
 		n := list[i].Value
-		n.Used, n.Live, n.Cordoned = ledgers[n.Name].Value, live[n.Name], cordoned[n.Name]
+		n.Used, n.Cordoned = ledgers[n.Name].Value, cordoned[n.Name]
+		_, n.Live = sessions[n.Name]
 		switch n.Seen = n.Started; {
 		case n.Live:
 			n.Seen = c.cfg.Clock.Now() // as good as now: it holds its session
@@ -94,9 +95,10 @@ func (c *Cloud) unreachable(ctx context.Context, name string) (since time.Time, 
 		return since, storeError(err)
 	}
 	if lost, err := record.Get[claims.Lost](ctx, c.records, record.NodeLostKey(name)); err == nil {
+		c.sights.note(lost.Key, lost.Revision, c.cfg.Clock.Now())
 		return lost.Value.At, nil
 	}
-	seen, err := record.Get[node.Seen](ctx, c.records, record.NodeSeenKey(name))
+	seen, err := record.Get[claims.Seen](ctx, c.records, record.NodeSeenKey(name))
 	switch {
 	case err == nil:
 		return seen.Value.At, nil
@@ -104,6 +106,20 @@ func (c *Cloud) unreachable(ctx context.Context, name string) (since time.Time, 
 		return c.cfg.Clock.Now(), nil // it was removed, or had no time to leave a trace
 	}
 	return since, storeError(err)
+}
+
+// sessions says since when, as far as this process knows, the nodes that live have
+// surely had their sessions, or the store back.
+func (c *Cloud) sessions(ctx context.Context) (map[string]time.Time, error) {
+	list, err := c.store.List(ctx, record.NodeLivePrefix, store.Page{})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	since := map[string]time.Time{}
+	for _, r := range list.Records {
+		since[record.Base(r.Key)] = c.sights.note(r.Key, r.Revision, c.cfg.Clock.Now())
+	}
+	return since, nil
 }
 
 // names returns the names of the records below a prefix.

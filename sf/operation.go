@@ -3,9 +3,6 @@ package sf
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
@@ -69,7 +66,7 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 		}
 		now := c.cfg.Clock.Now()
 		op = &Operation{
-			ID:       operationID(now, last, c.newUUID()),
+			ID:       record.OrderedID(now, last, c.newUUID()),
 			Instance: id, Namespace: i.Namespace, Kind: kind, Node: i.Node, Created: now, Deadline: now.Add(rebootDeadline),
 			Status: spec.OperationStatus{State: spec.OperationPending, Since: now},
 		}
@@ -90,18 +87,6 @@ func (c *Cloud) operate(ctx context.Context, id string, kind spec.OperationKind,
 		return nil, storeError(err)
 	}
 	return op, nil
-}
-
-// operationID is an ID that sorts behind the last one, also where that was given by a
-// clock that was ahead.
-func operationID(now time.Time, last, chance string) string {
-	stamp := uint64(now.UnixNano())
-	if before, _, _ := strings.Cut(last, "-"); before != "" {
-		if n, err := strconv.ParseUint(before, 16, 64); err == nil && n >= stamp {
-			stamp = n + 1
-		}
-	}
-	return fmt.Sprintf("%016x-%.8s", stamp, chance)
 }
 
 // trimOperations forgets ended operations beyond the last few, the oldest first. It

@@ -4,18 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
-	"github.com/shakenfist/cloud/sf/internal/node"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
 )
 
 // fenceMargin is how long after its time a node's own fence is trusted to have
-// fallen: for stopping the machines, and for clocks that differ.
+// fallen: for stopping the machines, and for clocks that run at different speeds.
 const fenceMargin = 10 * time.Second
 
 // RecoverInstance starts an instance whose node is gone again on another, from its
@@ -24,7 +24,8 @@ const fenceMargin = 10 * time.Second
 // returns, before it does anything else.
 //
 // Nothing may run twice, so the node's machines must have stopped. A node with
-// NodeConfig.SelfFence sees to that by itself in time; of any other, and before,
+// NodeConfig.SelfFence sees to that by itself in time, which this process counts from when it
+// first saw that the node was gone (Nodes and Instance look); of any other, and before,
 // somebody has to know: fenced is the caller's word for it. So it is while less than
 // half of all nodes are there, since the rest may go on in the belief that the store is
 // away for all. Without either it is ErrConflict, as for an instance whose node is there. Further errors are
@@ -76,15 +77,15 @@ func (c *Cloud) fenced(ctx context.Context, name string, word bool) error {
 	if err != nil {
 		return err
 	}
-	since, err := c.halfSince(ctx)
+	since, err := c.halfSince(ctx, name)
 	if err != nil {
 		return err
 	}
 	if since.IsZero() {
-		return spec.Errorf(ErrConflict, "less than half of the nodes are there, so node %s may take that for an outage and let its machines run: make sure that it is off, and say so (fenced)", name).About("node", name)
+		return spec.Errorf(ErrConflict, "less than half of the nodes that node %s knows are there, so it may take that for an outage and let its machines run: make sure that it is off, and say so (fenced)", name).About("node", name)
 	}
-	if since.Before(lost.Value.At) {
-		since = lost.Value.At
+	if seen := c.sights.note(lost.Key, lost.Revision, now); since.Before(seen) {
+		since = seen
 	}
 	if left := since.Add(n.Value.SelfFence + fenceMargin).Sub(now); left > 0 {
 		return spec.Errorf(ErrConflict, "node %s has stopped its machines by itself in %s: wait for that, or make sure that it is off, and say so (fenced)",
@@ -93,20 +94,22 @@ func (c *Cloud) fenced(ctx context.Context, name string, word bool) error {
 	return nil
 }
 
-// halfSince says since when at least half of all nodes have had their sessions; the
-// zero time while less have. Until then the others may have gone on without.
-func (c *Cloud) halfSince(ctx context.Context) (since time.Time, err error) {
-	nodes, err := c.names(ctx, record.NodePrefix)
+// halfSince says since when, as far as this process knows, at least half of all nodes
+// that a lost one knows of have had their sessions; the zero time while less have. Until
+// then that and others like it may have gone on without.
+func (c *Cloud) halfSince(ctx context.Context, lost string) (since time.Time, err error) {
+	known, err := claims.KnownTo(ctx, c.records, lost)
 	if err != nil {
-		return since, err
-	}
-	live, _, _, err := record.List[node.Live](ctx, c.records, record.NodeLivePrefix, store.Page{})
-	half := (len(nodes) + 1) / 2
-	if err != nil || len(live) < half || half == 0 {
 		return since, storeError(err)
 	}
-	slices.SortFunc(live, func(a, b record.Object[node.Live]) int { return a.Value.Since.Compare(b.Value.Since) })
-	return live[half-1].Value.Since, nil
+	sessions, err := c.sessions(ctx)
+	maps.DeleteFunc(sessions, func(name string, _ time.Time) bool { return !known[name] })
+	half := (len(known) + 1) / 2
+	if err != nil || len(sessions) < half || half == 0 {
+		return since, err
+	}
+	all := slices.SortedFunc(maps.Values(sessions), time.Time.Compare)
+	return all[half-1], nil
 }
 
 func ignoreNotFound(err error) error {

@@ -39,7 +39,7 @@ var records = map[string]any{
 	"instance": spec.Instance{}, "instance-status": spec.InstanceStatus{}, "user-data": nil,
 	"operation": spec.Operation{}, "operation-status": spec.OperationStatus{},
 	"snapshot": spec.Snapshot{}, "snapshot-status": spec.SnapshotStatus{}, "snapshot-index": claims.Empty{},
-	"node": spec.Node{}, "node-used": spec.Capacity{}, "node-live": node.Live{}, "node-seen": node.Seen{}, "node-lost": claims.Lost{},
+	"node": spec.Node{}, "node-used": spec.Capacity{}, "node-live": node.Live{}, "node-seen": claims.Seen{}, "node-joined": claims.Empty{}, "node-lost": claims.Lost{},
 	"node-image": claims.Held{}, "image": claims.Held{},
 	"address": claims.Address{}, "mac": claims.Owned{}, "vni": claims.Owned{}, "tag": claims.Placed{}, "interface-index": claims.Where{},
 	"work": claims.Empty{}, "member": claims.Empty{}, "live": claims.Empty{}, "dead": claims.Empty{}, "expire": claims.Empty{},

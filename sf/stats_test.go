@@ -23,7 +23,7 @@ func TestStats(t *testing.T) {
 		}
 	}})
 	before := c.Stats()
-	if before.Node == nil || before.Node.Name != "node1" || before.Store.Commits == 0 || before.Store.Watches < 3 || len(before.Node.Queues) != 2 {
+	if before.Node == nil || before.Node.Name != "node1" || before.Store.Commits == 0 || before.Store.Watches < 3 || len(before.Node.Queues) != 3 {
 		t.Fatalf("at first: %+v", before)
 	}
 	i, err := c.CreateInstance(ctx, sf.System, small("one"))

@@ -116,6 +116,10 @@ func (c *config) check() error {
 	if c.selfFence > 0 && !c.shared() {
 		return errors.New("--self-fence is for one machine of several: say --etcd-endpoints")
 	}
+	if c.selfFence > 0 && c.selfFence < c.nodeTimeout {
+		return fmt.Errorf("--self-fence %v is less than --node-timeout, %v: an outage of etcd that is everybody's would stop instances before machines "+
+			"can have agreed that it is one", c.selfFence, c.nodeTimeout)
+	}
 	if err := c.checkOutside(); err != nil {
 		return err
 	}

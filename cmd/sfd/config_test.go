@@ -117,6 +117,7 @@ func TestParseErrors(t *testing.T) {
 		{"--floating-segment=10.0.0.0/8", "for --floating-mode l2"},
 		{"--edge-address=10.0.0.0/8", "want an IPv4 address with the length"},
 		{"--edge-address=10.0.0.1/8", "for --floating-mode routed"},
+		{"--self-fence=10 --node-ip=10.0.0.1 --etcd-endpoints=http://10.0.0.1:2379", "--self-fence 10s is less than --node-timeout, 15s"},
 		{"now", `unexpected argument "now"`},
 		{"SHAKENFIST_CPU_OVERCOMMIT_RATIO=many", `"many" for SHAKENFIST_CPU_OVERCOMMIT_RATIO: want a number above 0`},
 		{"SHAKENFIST_AUTH_SECRET_SEED=foo", "want at least 16 bytes"},

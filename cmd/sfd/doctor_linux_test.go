@@ -63,6 +63,7 @@ func TestDoctor(t *testing.T) {
 	w.plantNamespace("cloud/other", 8, lostNetwork)
 	w.must(l.machine, "ip link add sfo-abcdef type bridge") // a name like ours, and no mark
 	w.check(os.WriteFile(filepath.Join(l.dir, "data", "image_cache", "tmp", "half"), nil, 0o600))
+	w.check(os.WriteFile(filepath.Join(l.dir, "data", "image_cache", "partial", "begun"), nil, 0o600))
 	w.qemu(filepath.Join(l.dir, "data"), lostMachine)
 	stray := w.qemu(filepath.Join(l.dir, "data"), strayQEMU)
 	w.check(os.RemoveAll(filepath.Join(l.dir, "data", "machines", "machines", strayQEMU)))
@@ -76,7 +77,7 @@ func TestDoctor(t *testing.T) {
 	}
 	others := map[string]doctor.Verdict{
 		"ip theirs": doctor.Foreign, netfab.NamespaceName("cloud/other", 8): doctor.Foreign, "QEMU of " + foreignQEMU: doctor.Foreign,
-		"sfo-abcdef": doctor.Unproven, "machine " + idle: doctor.Explained, "volumes " + filepath.Join(l.dir, "data/instances", idle): doctor.Explained,
+		"sfo-abcdef": doctor.Unproven, "partial/begun": doctor.Explained, "machine " + idle: doctor.Explained, "volumes " + filepath.Join(l.dir, "data/instances", idle): doctor.Explained,
 	}
 	w.finds(orphans)
 	w.finds(others)

@@ -3,11 +3,15 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -24,18 +28,50 @@ type guard struct {
 	mu     sync.Mutex
 }
 
-// Keep lets machines run for d. A guard that is not there is started.
+// Keep lets machines run for d. A guard that is not there is started, and relieves an
+// earlier daemon's only once it stands: machines are never without one.
 func (g *guard) Keep(ctx context.Context, d time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	order := "keep " + strconv.FormatInt(d.Milliseconds(), 10)
-	if tell(ctx, g.socket, order) == nil {
+	if tell(ctx, g.socket, order) != nil {
+		if err := g.start(ctx); err != nil {
+			return fmt.Errorf("start a guard for the machines: %w", err)
+		}
+		if err := tell(ctx, g.socket, order); err != nil {
+			return err
+		}
+	}
+	return relieveGuards(ctx, g.socket)
+}
+
+// asideGuard gives the guard of an earlier daemon, perhaps of another version, another
+// name. It stands until it is relieved.
+func asideGuard(socket string) error {
+	for n := 1; ; n++ {
+		aside := fmt.Sprintf("%s.%d", socket, n)
+		if _, err := os.Lstat(aside); err == nil {
+			continue
+		}
+		if err := os.Rename(socket, aside); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 		return nil
 	}
-	if err := g.start(ctx); err != nil {
-		return fmt.Errorf("start a guard for the machines: %w", err)
+}
+
+// relieveGuards sends the guards of earlier daemons home.
+func relieveGuards(ctx context.Context, socket string) error {
+	former, err := filepath.Glob(socket + ".*")
+	errs := []error{err}
+	for _, f := range former {
+		err := tell(ctx, f, "quit")
+		if err == nil || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) { // it has ended
+			err = os.Remove(f)
+		}
+		errs = append(errs, err)
 	}
-	return tell(ctx, g.socket, order)
+	return errors.Join(errs...)
 }
 
 // tell says one thing to a guard and waits for its word.

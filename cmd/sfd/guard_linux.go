@@ -16,13 +16,15 @@ import (
 	"github.com/shakenfist/cloud/driver/qemu"
 )
 
-// newGuard returns the daemon's guard. A guard of an earlier daemon's, perhaps of
-// another version, is sent home; nil where no guard is wanted.
-func newGuard(ctx context.Context, c *config, args []string) *guard {
+// newGuard returns the daemon's guard; nil where none is wanted. That of an earlier
+// daemon stands until this one's does, or until it is known that none is wanted.
+func newGuard(c *config, args []string) (*guard, error) {
 	g := &guard{socket: c.path(guardSocket)}
-	_ = tell(ctx, g.socket, "quit") // or there is none
+	if err := asideGuard(g.socket); err != nil {
+		return nil, err
+	}
 	if c.selfFence == 0 {
-		return nil
+		return nil, nil
 	}
 	g.start = func(ctx context.Context) error {
 		self, err := os.Executable()
@@ -52,7 +54,7 @@ func newGuard(ctx context.Context, c *config, args []string) *guard {
 			}
 		}
 	}
-	return g
+	return g, nil
 }
 
 // stand is `sfd guard`: it destroys this host's machines when the daemon has not

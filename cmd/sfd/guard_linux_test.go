@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -84,4 +85,46 @@ func TestGuardIsToldAtLast(t *testing.T) {
 	if len(again) != 2 || !again[0] || again[1] {
 		t.Errorf("while it struck it was told: %v", again)
 	}
+}
+
+// A daemon that starts, and fails or is killed before it has a guard of its own, leaves
+// the one of the daemon before it on its post.
+func TestGuardIsRelieved(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "guard")
+	never := func(func() bool) { t.Error("it struck") }
+	first := posted(t, socket, never)
+	if err := tell(t.Context(), socket, "keep 60000"); err != nil {
+		t.Fatal(err)
+	}
+	var second chan error
+	for _, fails := range []bool{true, true, false} {
+		if err := asideGuard(socket); err != nil {
+			t.Fatal(err)
+		}
+		g := &guard{socket: socket, start: func(context.Context) error {
+			select {
+			case err := <-first:
+				t.Errorf("machines are without a guard: %v", err)
+			default:
+			}
+			if fails {
+				return errors.New("it does not start")
+			}
+			second = posted(t, socket, never)
+			return nil
+		}}
+		if err := g.Keep(t.Context(), time.Minute); (err != nil) != fails {
+			t.Fatalf("start fails: %v, keep: %v", fails, err)
+		}
+	}
+	if err := <-first; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if left, _ := filepath.Glob(socket + ".*"); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	if err := tell(t.Context(), socket, "quit"); err != nil {
+		t.Error(err)
+	}
+	<-second
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,8 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+
+	"github.com/shakenfist/cloud/sf"
 )
 
 // Files of the data directory, beside the driver's and the image cache's own.
@@ -102,6 +105,22 @@ func (known identity) confirm(c *config, is identity) error {
 		return err
 	}
 	return writeFile(c.path(identityName), append(data, '\n'))
+}
+
+// nameTaken refuses the name of another machine's node to one that has not been a node
+// yet, before it is remembered here. (The cloud refuses it, too, to any other.)
+func nameTaken(ctx context.Context, c *config, cloud *sf.Cloud, name string) error {
+	if !c.nodeIP.IsValid() {
+		return nil
+	}
+	nodes, err := cloud.Nodes(ctx)
+	for _, n := range nodes {
+		if n.Name == name && (n.Live || n.Used != sf.Capacity{}) {
+			return fmt.Errorf("another machine, at %s, is node %s of this cloud: give this one another name (--node-name), or, if it was set up anew in "+
+				"that one's place, recover or delete what that one has had and say `sf-client node remove %s` first", n.Address, name, name)
+		}
+	}
+	return err
 }
 
 // authSecret returns what signs tokens, made at the first start.

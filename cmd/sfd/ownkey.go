@@ -37,5 +37,5 @@ func ownKey[K crypto.Signer](path, then string, generate func() (K, error)) (key
 			why = fmt.Errorf("a %T is in it", found)
 		}
 	}
-	return key, fmt.Errorf("%s is damaged (%w): remove it to have a new key made%s", path, why, then)
+	return key, fmt.Errorf("%s is damaged (%w): restore it from a backup, or remove it to have a new key made%s", path, why, then)
 }

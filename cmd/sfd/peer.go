@@ -49,7 +49,7 @@ type peers struct {
 
 // newPeers makes or reads the node's key.
 func newPeers(c *config, name string) (*peers, error) {
-	key, err := ownKey(c.path(peerKeyName), "", func() (ed25519.PrivateKey, error) {
+	key, err := ownKey(c.path(peerKeyName), ", with which this machine is another node", func() (ed25519.PrivateKey, error) {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		return key, err
 	})
@@ -198,10 +198,36 @@ func (p *peers) To(name string) (*url.URL, http.RoundTripper, error) {
 // Node implements api.Relay.
 func (p *peers) Node() string { return p.name }
 
+// askAtOnce is how many nodes are asked at a time.
+const askAtOnce = 64
+
 // Renewing implements sf.Peers.
-func (p *peers) Renewing(ctx context.Context, name string) (bool, error) {
+func (p *peers) Renewing(ctx context.Context, nodes []string) map[string]bool {
 	ctx, cancel := context.WithTimeout(ctx, peerPatience)
 	defer cancel()
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	answers := map[string]bool{}
+	places := make(chan struct{}, askAtOnce)
+	for _, name := range nodes {
+		all.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			if renewing, err := p.renewing(ctx, name); err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				answers[name] = renewing
+			}
+		})
+	}
+	all.Wait()
+	return answers
+}
+
+func (p *peers) renewing(ctx context.Context, name string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	base, way, err := p.To(name)
 	if err != nil {
 		return false, err

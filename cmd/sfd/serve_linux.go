@@ -39,12 +39,19 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return err
 	}
 	cfg := cloudConfig(c, h, log)
-	cfg.Node = nodeConfig(ctx, c, h)
+	if cfg.Node, err = nodeConfig(c, h); err != nil {
+		return err
+	}
 	cloud, err := sf.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cloud.Close()) }()
+	if cfg.Node.Guard == nil { // which is on record by now
+		if err := relieveGuards(ctx, c.path(guardSocket)); err != nil {
+			return fmt.Errorf("a guard that stands since there was --self-fence does not go: %w", err)
+		}
+	}
 	at := reached{c.apiURL(listener.Addr().(*net.TCPAddr).Port), certificate.fingerprint()}
 	defer keepStore(c, h.store, log)()
 	stopAdmin, err := serveAdmin(c, &admin{store: h.store, cloud: cloud, at: at, log: log})

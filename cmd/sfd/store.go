@@ -67,11 +67,16 @@ func (o etcdOptions) open(ctx context.Context, option string, log *slog.Logger) 
 		return nil, err
 	}
 	if o.passwordFile != "" {
-		password, err := os.ReadFile(o.passwordFile)
-		if err != nil {
-			return nil, fmt.Errorf("%s-password-file: %w", option, err)
+		cfg.Secret = func() (string, error) { // at each login: it may be changed
+			password, err := os.ReadFile(o.passwordFile)
+			if err != nil {
+				return "", fmt.Errorf("%s-password-file: %w", option, err)
+			}
+			return strings.TrimRight(string(password), "\r\n"), nil
 		}
-		cfg.Password = strings.TrimRight(string(password), "\r\n")
+		if _, err := cfg.Secret(); err != nil {
+			return nil, err
+		}
 	}
 	return etcd.Open(ctx, cfg)
 }
@@ -93,11 +98,17 @@ func (o etcdOptions) tls(option string) (*tls.Config, error) {
 		}
 	}
 	if o.cert != "" {
-		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
-		if err != nil {
-			return nil, fmt.Errorf("%s-cert and %s-key: %w", option, option, err)
+		load := func() (*tls.Certificate, error) { // for each connection: it may be renewed
+			pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+			if err != nil {
+				return nil, fmt.Errorf("%s-cert and %s-key: %w", option, option, err)
+			}
+			return &pair, nil
 		}
-		t.Certificates = []tls.Certificate{pair}
+		if _, err := load(); err != nil {
+			return nil, err
+		}
+		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return t, nil
 }

@@ -109,6 +109,7 @@ func (p *patient) files(context.Context) (all []doctor.Thing, err error) {
 			return t.Snapshot != ""
 		}},
 		{doctor.Work, "image_cache/tmp", func(*doctor.Thing, string) bool { return true }},
+		{doctor.Download, "image_cache/partial", func(_ *doctor.Thing, name string) bool { return filepath.Ext(name) != ".json" }},
 	} {
 		entries, err := os.ReadDir(p.c.path(kind.dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -109,7 +109,7 @@ func (h *host) openRecords(ctx context.Context, c *config, log *slog.Logger) err
 	}
 	defer cloud.Close()
 	if known.Cloud == "" {
-		if err := foreign(ctx, c, cloud); err != nil {
+		if err := errors.Join(foreign(ctx, c, cloud), nameTaken(ctx, c, cloud, h.node)); err != nil {
 			return err
 		}
 	}
@@ -234,7 +234,7 @@ func cloudConfig(c *config, h *host, log *slog.Logger) sf.Config {
 }
 
 // nodeConfig is this machine as the cloud's node.
-func nodeConfig(ctx context.Context, c *config, h *host) *sf.NodeConfig {
+func nodeConfig(c *config, h *host) (*sf.NodeConfig, error) {
 	var raw *sf.RawPorts
 	if c.rawAddress.IsValid() {
 		raw = &sf.RawPorts{Address: c.rawAddress}
@@ -246,14 +246,15 @@ func nodeConfig(ctx context.Context, c *config, h *host) *sf.NodeConfig {
 		MinFreeDisk: int64(c.minFreeDisk) << 30, Version: versionText(), MTU: mtuOf(c.nodeIP), SessionTTL: c.nodeTimeout,
 	}
 	if !c.nodeIP.IsValid() {
-		return n
+		return n, nil
 	}
 	n.Peers, n.EndpointKey = h.peers, h.peers.fingerprint
 	n.Endpoint = netip.AddrPortFrom(c.nodeIP, uint16(c.peerPort)).String()
-	if g := newGuard(ctx, c, c.args); g != nil {
+	g, err := newGuard(c, c.args)
+	if g != nil {
 		n.Guard, n.SelfFence = g, c.selfFence
 	}
-	return n
+	return n, err
 }
 
 // mtuOf is the MTU of the device that has an address; 0 where there is none.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
 
 	"github.com/shakenfist/cloud/driver/drivertest/guest"
 	"github.com/shakenfist/cloud/driver/libvirt/libvirtd"
@@ -179,6 +183,62 @@ func (l *lab) ping(ctx context.Context, k int, to string) {
 	}
 }
 
+// float gives the guest of a node a floating address, and reaches it from the world and
+// from another guest.
+func (l *lab) float(ctx context.Context, k int) {
+	l.Helper()
+	l.sf(ctx, 1, "interface", "float", "on-"+l.node(k)+"/0")
+	shown := l.sf(ctx, 1, "instance", "show", "on-"+l.node(k))
+	address := regexp.MustCompile(`192\.0\.2\.\d+`).FindString(shown)
+	if address == "" {
+		l.Fatalf("it has no floating address: %s", shown)
+	}
+	l.ping(ctx, 1, address)
+	for {
+		err := l.echo(netip.MustParseAddr(address))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			l.Fatalf("%s does not answer the world: %v", address, err)
+		}
+	}
+}
+
+// echo pings an address once from the world.
+func (l *lab) echo(to netip.Addr) error {
+	var conn *icmp.PacketConn
+	err := inside(l.prefix+"world", func() (err error) {
+		conn, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	request := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Seq: 1}}
+	packet, err := request.Marshal(nil)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.WriteTo(packet, &net.IPAddr{IP: to.AsSlice()}); err != nil {
+		return err
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	for buf := make([]byte, 1500); ; {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		m, err := icmp.ParseMessage(1, buf[:n]) // 1 is ICMP for IPv4
+		if err == nil && m.Type == ipv4.ICMPTypeEchoReply && from.String() == to.String() {
+			return nil
+		}
+	}
+}
+
 // down ends the cluster and looks for what could be left, knowing nothing of how the
 // program does.
 func (l *lab) down() {
@@ -301,6 +361,9 @@ func TestCluster(t *testing.T) {
 		l.ping(ctx, k, fmt.Sprintf("10.0.0.1%d", k%3+1))
 	}
 	l.ping(ctx, 2, beyond)
+	l.ping(ctx, 2, worldName)
+	l.ping(ctx, 1, "on-"+l.node(3))
+	l.float(ctx, 3)
 	l.down()
 }
 

@@ -26,7 +26,14 @@ const (
 	underlay = "203.0.113."    // with a node's number
 	gateway  = "203.0.113.254" // the world's, which serves the image too
 	beyond   = "198.51.100.7"  // a host of the world
-	imageURL = "http://" + gateway + "/guest.qcow2"
+	floating = "192.0.2.0/24"  // floating addresses, which the world sends to
+	edge     = "203.0.113.253" // which one of the nodes has
+
+	// The world's DNS server, at the gateway, knows one name.
+	worldZone = "beyond.example"
+	worldHost = "host"
+	worldName = worldHost + "." + worldZone
+	imageURL  = "http://" + gateway + "/guest.qcow2"
 )
 
 // plan is everything about a cluster that is decided before it is made. It lies in
@@ -145,6 +152,7 @@ func (p *plan) sfdArgs(n node) []string {
 		"--node-name", n.Name, "--node-ip", n.Address, "--etcd-endpoints", strings.Join(p.endpoints(2379), ","),
 		"--data-dir", n.path("data"), "--client-file", n.path(".shakenfist"), "--netns-dir", n.path("netns"),
 		"--api-port", strconv.Itoa(n.Port), "--uid-base", strconv.Itoa(n.UIDBase), "--dns-server", gateway,
+		"--floating-network", floating, "--floating-mode", "routed", "--edge-address", edge + "/24", "--node-egress-nic", "eth0",
 	}
 	if p.Hypervisor == "libvirt" {
 		args = append(args, "--hypervisor", "libvirt", "--libvirt-socket", n.path("libvirt/run/libvirt-sock"))

@@ -53,7 +53,7 @@ func TestWiring(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	documentation := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24")}
+	documentation := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24")}
 	for _, line := range p.wiring() {
 		if !strings.HasPrefix(line, "netns add sf-") && !strings.HasPrefix(line, "-n sf-") {
 			t.Errorf("in the host's namespace: ip %s", line)

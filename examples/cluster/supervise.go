@@ -28,7 +28,7 @@ const (
 )
 
 // supervise is the parent of all that runs in a cluster, until it is told to end,
-// and everything with it: it serves the image, relays the nodes' APIs to the
+// and everything with it: it serves the image, answers the world's DNS, relays the nodes' APIs to the
 // host's loopback, and starts what it is asked to start.
 func supervise(ctx context.Context, dir string) error {
 	syscall.CloseOnExec(lockFD)
@@ -40,7 +40,7 @@ func supervise(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.serveImage(); err != nil {
+	if err := errors.Join(p.serveImage(), p.serveNames(ctx)); err != nil {
 		return err
 	}
 	machines := map[string]*machine{}

@@ -60,6 +60,9 @@ func (p *plan) usage() string {
 	}
 	say("  %s instance wait on-%s --for login", last.Name, last.Name)
 	say("  %s instance console on-%s       # Enter logs in; ping 10.0.0.11, ping %s; Ctrl-] leaves\n", last.Name, last.Name, beyond)
+	say("  %s interface float on-%s/0         # on-%s gets a floating address; instance show tells which", first.Name, last.Name, last.Name)
+	say("  ip netns exec %s ping ADDRESS      # reach it from the world (Debian: iputils-ping)", p.world())
+	say("  ping on-%s, ping %s     # names, from a guest: of others, and of the world\n", first.Name, worldName)
 	say("The nodes. Each is also the name of a network namespace:\n")
 	for _, n := range p.Nodes {
 		say("  %-8s %-14s http://127.0.0.1:%d    %s", n.Name, n.Address, n.Port, n.Dir)

@@ -37,6 +37,7 @@ func (p *plan) wiring() (lines []string) {
 	add("-n %s link add underlay type bridge", w)
 	add("-n %s address add %s/24 dev underlay", w, gateway)
 	add("-n %s link set underlay up", w)
+	add("-n %s route add %s via %s", w, floating, edge)
 	for _, n := range p.Nodes {
 		add("netns add %s", n.Name)
 		add("-n %s link set lo up", n.Name)

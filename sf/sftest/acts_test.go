@@ -213,7 +213,10 @@ func (x *chaos) byOperator(call func(*sf.Cloud) error) error {
 // loseNode takes a node away until its guard has struck, and starts its instances
 // elsewhere.
 func loseNode(x *chaos, _ *sf.Cloud) error {
-	n := x.node()
+	n := x.loaded()
+	if err := x.tend(n); err != nil {
+		return err
+	}
 	switch x.r.IntN(3) {
 	case 0:
 		n.Kill()
@@ -222,17 +225,65 @@ func loseNode(x *chaos, _ *sf.Cloud) error {
 	case 2:
 		n.Cut(true)
 	}
-	x.s.Sleep(time.Duration(45+x.r.IntN(60)) * time.Second)
+	for range 4 + x.r.IntN(6) { // every ten seconds all look who is there, as daemons do
+		x.s.Sleep(10 * time.Second)
+		for _, p := range x.s.all() {
+			if !p.Dead() && !p.Impaired() {
+				_, _ = p.Cloud.Nodes(x.ctx)
+			}
+		}
+	}
 	return x.recoverAll(func(i *sf.Instance) bool { return i.Node == n.Name }, false)
 }
 
 // hostOff is a host without power, and somebody who knows that.
 func hostOff(x *chaos, _ *sf.Cloud) error {
-	n := x.node()
+	n := x.loaded()
+	if err := x.tend(n); err != nil {
+		return err
+	}
 	n.Kill()
 	n.Machine.Reboot()
 	x.s.Sleep(ttl + time.Duration(x.r.IntN(5))*time.Second)
 	return x.recoverAll(func(i *sf.Instance) bool { return i.Node == n.Name }, true)
+}
+
+// loaded draws a host that has instances, if there is one.
+func (x *chaos) loaded() *SimNode {
+	if c := x.well(); c != nil {
+		if list, _, err := c.Instances(x.ctx, sf.ListOptions{}); err == nil && len(list) > 0 {
+			if n := x.s.node(list[x.r.IntN(len(list))].Node); n != nil {
+				return n
+			}
+		}
+	}
+	return x.node()
+}
+
+// tend has all but one node be there and take instances, mostly: else nobody could take over from
+// that one.
+func (x *chaos) tend(lost *SimNode) error {
+	if x.r.IntN(4) == 0 {
+		return nil
+	}
+	for _, p := range x.s.all() {
+		if p == lost {
+			continue
+		}
+		p.Freeze(false)
+		p.Mend()
+		if p.Dead() {
+			if err := x.start(p); err != nil {
+				return err
+			}
+		}
+		if p.Machine != nil && x.r.IntN(2) == 0 {
+			if err := x.byOperator(func(c *sf.Cloud) error { return c.UncordonNode(x.ctx, p.Name) }); err != nil && !expected(err) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // recoverAll starts instances elsewhere, as far as that is allowed; it says so where
@@ -250,6 +301,9 @@ func (x *chaos) recoverAll(which func(*sf.Instance) bool, fenced bool) error {
 			}
 			_, err := c.RecoverInstance(x.ctx, i.UUID, fenced)
 			switch {
+			case err == nil && fenced:
+				x.s.byWord++
+				last = nil
 			case err == nil:
 				x.s.recovered++
 				last = nil

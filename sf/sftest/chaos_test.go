@@ -247,7 +247,7 @@ const (
 
 // remain are the keys of a cloud in which there is nothing.
 var remain = []string{
-	"cloud", "namespace/system", "network/floating", "network-status/floating", "node/", "node-used/", "node-live/", "node-seen/", "event/node/",
+	"cloud", "namespace/system", "network/floating", "network-status/floating", "node/", "node-used/", "node-live/", "node-seen/", "node-joined/", "event/node/",
 	"once/", "expire/", "work/", "member/",
 	"node-image/", "image/", // what caches hold, which Invariants compares
 }

@@ -80,7 +80,8 @@ type Sim struct {
 	broken []string // what must never be, seen as it happened
 
 	steps     int
-	recovered int // instances, by the test
+	recovered int // instances, by the test, after their node's fence
+	byWord    int // and by its word
 	fenced    int // hosts whose guard stopped their machines
 	moved     int // routers, by their heirs
 	trace     uint64
@@ -113,7 +114,7 @@ func Simulate(cfg SimConfig, test func(*Sim) error) error {
 	for i := range max(cfg.Nodes, 1) {
 		n := &SimNode{Name: fmt.Sprintf("node%d", i+1), sim: s, Fabric: fabric.NewHost()}
 		n.Address = netip.AddrFrom4([4]byte{10, 64, byte((i + 1) >> 8), byte(i + 1)})
-		n.Machine = fake.NewHost(fake.Config{Now: func() time.Time { return s.now }, Hook: n.hook, Neighbour: n.neighbour})
+		n.Machine = fake.NewHost(fake.Config{Now: n.now, Hook: n.hook, Neighbour: n.neighbour})
 		s.Nodes = append(s.Nodes, n)
 	}
 	for _, n := range s.Nodes {

@@ -21,12 +21,14 @@ type SimNode struct {
 
 	sim      *Sim
 	proc     *process
-	frozen   bool      // its process is stopped (SIGSTOP)
-	cut      bool      // its process does not reach the store
-	isolated bool      // nor any other node
-	apart    bool      // nor any but those that are apart too
-	lapsing  bool      // renewals of its process's session are lost
-	until    time.Time // its guard lets machines run; zero: it was never told
+	frozen   bool          // its process is stopped (SIGSTOP)
+	cut      bool          // its process does not reach the store
+	isolated bool          // nor any other node
+	apart    bool          // nor any but those that are apart too
+	Skew     time.Duration // of its clock; to be set before it is started
+	slow     time.Duration // each call of its hypervisor and volumes takes so long
+	lapsing  bool          // renewals of its process's session are lost
+	until    time.Time     // its guard lets machines run; zero: it was never told
 }
 
 // process is one run of a daemon.
@@ -50,7 +52,7 @@ func (n *SimNode) Start(ctx context.Context) error {
 	}
 	if n.Machine != nil {
 		cfg.Node = &sf.NodeConfig{
-			Name: n.Name, Address: n.Address, Workers: 3, Transfers: 2,
+			Name: n.Name, Address: n.Address, EndpointKey: "key of " + n.Name, Workers: 3, Transfers: 2,
 			Peers: simPeers{s, p}, Guard: simGuard{s, p}, SelfFence: 20 * time.Second,
 			Hypervisor: simHypervisor{n.Machine.Hypervisor(), s, p}, Volumes: n.Machine.Volumes(),
 			Fabric: fabric.New(fabric.Config{Host: n.Fabric, Tag: "sim/" + n.Name, Hook: n.fabricHook, Now: func() time.Time { return s.now }}),
@@ -115,6 +117,9 @@ func (n *SimNode) Mend() {
 // run out; everything else reaches the store.
 func (n *SimNode) Lapse() { n.lapsing = true }
 
+// Slow makes every call of the node's hypervisor and volumes take d.
+func (n *SimNode) Slow(d time.Duration) { n.slow = d }
+
 // Impaired reports whether the node's process is frozen or cut off.
 func (n *SimNode) Impaired() bool { return n.frozen || n.cut }
 
@@ -159,5 +164,8 @@ func (n *SimNode) hook(_ context.Context, c fake.Call) error {
 		what += " done"
 	}
 	n.sim.hosts++
+	if p := n.sim.current.proc; n.slow > 0 && !c.Done && p != nil && !p.dead {
+		n.sim.wait(func() bool { return p.dead }, n.sim.now.Add(n.slow))
+	}
 	return n.sim.step(n.sim.current.proc, what+" "+c.ID, c.Done)
 }

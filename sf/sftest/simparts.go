@@ -30,14 +30,17 @@ type simPeers struct {
 	p *process
 }
 
-func (t simPeers) Renewing(ctx context.Context, name string) (bool, error) {
-	if err := t.s.step(t.p, "ask "+name, false); err != nil {
-		return false, err
+func (t simPeers) Renewing(_ context.Context, nodes []string) map[string]bool {
+	answers := map[string]bool{}
+	for _, name := range nodes {
+		if t.s.step(t.p, "ask "+name, false) != nil {
+			continue
+		}
+		if n := t.p.node.peer(name); n != nil {
+			answers[name] = n.Cloud.Renewing()
+		}
 	}
-	if n := t.p.node.peer(name); n != nil {
-		return n.Cloud.Renewing(), nil
-	}
-	return false, ErrCut
+	return answers
 }
 
 // peer is another node whose process answers this one's.
@@ -112,7 +115,7 @@ type simClock struct {
 	p *process
 }
 
-func (c simClock) Now() time.Time { return c.s.now }
+func (c simClock) Now() time.Time { return c.p.node.now() }
 
 func (c simClock) Wait(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 	until, _ := ctx.Deadline()
@@ -266,6 +269,12 @@ func (t simSession) Renew(ctx context.Context) error {
 	}
 	return err
 }
+
+// Deadline is the moment by the node's clock.
+func (t simSession) Deadline() time.Time { return t.Session.Deadline().Add(t.p.node.Skew) }
+
+// now is the time by the host's clock.
+func (n *SimNode) now() time.Time { return n.sim.now.Add(n.Skew) }
 
 // simHypervisor is a host's hypervisor as a process sees it. Its calls are steps
 // by the host's hook; only waiting for events is different.

@@ -55,6 +55,9 @@ type Power struct {
 	// Ask is until when the guest is asked to shut itself down before PowerOff is
 	// like pulling the plug; zero asks nobody.
 	Ask time.Time `json:"ask,omitzero"`
+	// Then is what was wanted before a drain, which starts the instance elsewhere with it.
+	// One that was interrupted does so when it is asked again. Empty else.
+	Then PowerState `json:"then,omitempty"`
 }
 
 // Instance is a virtual machine.

@@ -49,7 +49,7 @@ func (s *client) check(ctx context.Context, txn store.Txn) (store.Revision, erro
 }
 
 func (s *client) outcome(txn store.Txn, r *clientv3.TxnResponse) (store.Revision, error) {
-	s.saw(r.Header.Revision)
+	s.saw(0, r.Header.Revision)
 	at := store.Revision(r.Header.Revision)
 	if r.Succeeded {
 		return at, nil

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -34,7 +35,7 @@ func checkEndpoints(c Config) error {
 		return fmt.Errorf("%w: endpoints with http and with https: it must be the same for all", store.ErrInvalid)
 	case schemes["http"] && c.TLS != nil:
 		return fmt.Errorf("%w: certificates, but endpoints with http: say https", store.ErrInvalid)
-	case (c.Username == "") != (c.Password == ""):
+	case (c.Username == "") != (c.Password == "" && c.Secret == nil):
 		return fmt.Errorf("%w: a user and a password belong together", store.ErrInvalid)
 	}
 	return nil
@@ -69,7 +70,7 @@ func probe(ctx context.Context, c Config, endpoint string) string {
 	switch {
 	case err == nil:
 		return "it is there, but has no leader"
-	case !errors.Is(err, io.EOF):
+	case !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET):
 		return err.Error()
 	}
 	// It hung up at the first word: perhaps it speaks the other language.

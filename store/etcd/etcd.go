@@ -16,6 +16,10 @@
 // resumes at another one from where it was; it ends with store.ErrCompacted when
 // history from there is gone.
 //
+// An etcd that was restored from a backup is at an earlier revision than it was, and may
+// reach the same ones again with other content. The first read that finds this out ends all watches
+// with store.ErrCompacted.
+//
 // Revisions are etcd's. Where others write to the same etcd, they are
 // not consecutive for this store, and Compact is for all of them.
 //
@@ -74,6 +78,9 @@ type Config struct {
 	// Username and Password are for an etcd with authentication switched on. The user
 	// needs to read and write the keys below Prefix.
 	Username, Password string
+	// Secret, where it is set, is asked for the password at each login, instead of
+	// Password: one that is changed in etcd is then changed here without opening anew.
+	Secret func() (string, error)
 	// Prefix is put in front of every key, at most 256 bytes, ending in a slash by
 	// custom. Empty takes all of etcd.
 	Prefix string
@@ -128,6 +135,9 @@ func open(c Config) (*client, error) {
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultTimeout
 	}
+	if c.Secret == nil {
+		c.Secret = func() (string, error) { return c.Password, nil }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -139,7 +149,7 @@ func open(c Config) (*client, error) {
 		// no shorter times. Until then it costs its calls their deadline.
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
 		Logger: zap.NewNop(),
-		DialOptions: append((&tokens{user: c.Username, password: c.Password}).options(),
+		DialOptions: append((&tokens{user: c.Username, password: c.Secret}).options(),
 			grpc.WithStatsHandler(tracker{}),
 			grpc.WithInitialWindowSize(streamWindow),
 			grpc.WithInitialConnWindowSize(8*streamWindow),
@@ -178,8 +188,14 @@ func (s *client) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// saw notes that revision r exists, so that watches that wait ask for a mark.
-func (s *client) saw(r int64) {
+// saw notes that revision r exists, so that watches that wait ask for a mark. before is
+// what was known to exist when the question was asked to which r is the answer: one that
+// is older is of a store with another history.
+func (s *client) saw(before, r int64) {
+	if r < before {
+		s.rewound(before, r)
+		return
+	}
 	for {
 		old := s.seen.Load()
 		if r <= old {
@@ -196,5 +212,19 @@ func (s *client) saw(r int64) {
 		case w.wake <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// rewound ends all watches, since what they wait for may never come.
+func (s *client) rewound(before, r int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen.Load() < before {
+		return // somebody else has found it out
+	}
+	s.log.Error("etcd was restored from a backup: what it says is read anew", "revision", r, "was", before)
+	s.seen.Store(r)
+	for w := range s.watchers {
+		w.rewind()
 	}
 }

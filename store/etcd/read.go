@@ -36,12 +36,13 @@ func (s *client) Get(ctx context.Context, key string) (store.Record, error) {
 
 // fetch is one linearizable range request.
 func (s *client) fetch(ctx context.Context, key string, o ...clientv3.OpOption) (r *clientv3.GetResponse, err error) {
+	before := s.seen.Load()
 	err = s.repeat(ctx, func(ctx context.Context) (err error) {
 		r, err = s.etcd.Get(ctx, key, o...)
 		return err
 	})
 	if err == nil {
-		s.saw(r.Header.Revision)
+		s.saw(before, r.Header.Revision)
 	}
 	return r, err
 }

@@ -15,10 +15,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/shakenfist/cloud/store"
 )
@@ -183,7 +185,11 @@ func TestPassword(t *testing.T) {
 			}
 			right := v.config()
 			right.Username, right.Password, right.Prefix = "sf", "secret", "/cloud/"
-			s := mustOpen(t, right)
+			var secret atomic.Value
+			secret.Store(right.Password)
+			changing := right
+			changing.Password, changing.Secret = "", func() (string, error) { return secret.Load().(string), nil }
+			s := mustOpen(t, changing)
 			w := watch(t, s, "k", newest(t, s))
 			x, err := s.Session(ctx, time.Hour)
 			if err != nil {
@@ -209,15 +215,32 @@ func TestPassword(t *testing.T) {
 			if b := events(t, w); string(b.Events[0].Value) != "again" {
 				t.Errorf("the watch shows %q", b.Events[0].Value)
 			}
+			// A password that is changed is asked for anew.
+			admin, err := clientv3.New(clientv3.Config{Endpoints: right.Endpoints, Username: "root", Password: "rootsecret", Logger: zap.NewNop()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer admin.Close()
+			if _, err := admin.UserChangePassword(ctx, "sf", "another"); err != nil {
+				t.Fatal(err)
+			}
+			secret.Store("another")
+			retry(t, func(ctx context.Context) (store.Revision, error) {
+				return s.Commit(ctx, store.Txn{Do: []store.Op{store.Put("k", []byte("changed"))}})
+			})
+			if b := events(t, w); string(b.Events[0].Value) != "changed" {
+				t.Errorf("the watch shows %q", b.Events[0].Value)
+			}
+			right.Password = "another"
 			with := func(user, password, prefix string) Config {
 				c := right
 				c.Username, c.Password, c.Prefix = user, password, prefix
 				return c
 			}
 			refusal(t, "a wrong password", with("sf", "wrong", "/cloud/"), "wrong user", `"sf"`)
-			refusal(t, "no such user", with("nobody", "secret", "/cloud/"), "wrong user", `"nobody"`)
+			refusal(t, "no such user", with("nobody", "another", "/cloud/"), "wrong user", `"nobody"`)
 			refusal(t, "nobody", with("", "", "/cloud/"), "user")
-			refusal(t, "another prefix", with("sf", "secret", "/else/"), "needs a role", `"/else/"`)
+			refusal(t, "another prefix", with("sf", "another", "/else/"), "needs a role", `"/else/"`)
 		})
 	}
 }

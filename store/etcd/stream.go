@@ -39,6 +39,10 @@ func (w *watcher) pump() {
 			w.err = store.ErrClosed
 			return
 		}
+		if w.over.Load() {
+			w.err = fmt.Errorf("etcd: watch %q: the store was restored from a backup: %w", w.prefix, store.ErrCompacted)
+			return
+		}
 		if errors.Is(err, errAgain) {
 			continue
 		}
@@ -106,6 +110,9 @@ func (w *watcher) follow(fresh bool) error {
 	giveUp.Stop()
 	w.attach(stream, cancel)
 	defer w.attach(nil, nil)
+	if w.over.Load() { // which nobody could end yet
+		return store.ErrCompacted
+	}
 	for {
 		r, err := stream.Recv()
 		if err != nil {

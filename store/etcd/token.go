@@ -15,7 +15,8 @@ import (
 // client's own way sends the old token along when it asks for a new one, which etcd 3.4
 // refuses once the old one is stale, for ever.
 type tokens struct {
-	user, password string
+	user     string
+	password func() (string, error)
 
 	mu    sync.Mutex
 	token string // empty before the first login
@@ -56,7 +57,11 @@ func (t *tokens) login(ctx context.Context, cc *grpc.ClientConn, stale string) e
 	if token, usable := t.current(); usable && token != stale {
 		return nil
 	}
-	r, err := pb.NewAuthClient(cc).Authenticate(ctx, &pb.AuthenticateRequest{Name: t.user, Password: t.password})
+	password, err := t.password()
+	if err != nil {
+		return err
+	}
+	r, err := pb.NewAuthClient(cc).Authenticate(ctx, &pb.AuthenticateRequest{Name: t.user, Password: password})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {

@@ -30,6 +30,7 @@ type watcher struct {
 	done   chan struct{}    // closed when the pump has ended, for the reason in err
 	err    error
 	last   atomic.Int64 // everything up to this revision was received
+	over   atomic.Bool  // the store's history is another one now
 
 	mu       sync.Mutex
 	stream   watchStream // that the pump receives from; nil between streams
@@ -173,6 +174,16 @@ func (w *watcher) attach(stream watchStream, abort func()) {
 		case w.wake <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// rewind ends the watch: its place is one of a history that is no more.
+func (w *watcher) rewind() {
+	w.over.Store(true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stream != nil {
+		w.abort()
 	}
 }
 

@@ -236,10 +236,10 @@ func ForgetSnapshot(t *record.Txn, s spec.Snapshot) *record.Txn {
 		record.SnapshotIndexKey(s.Instance, s.Created, s.UUID), record.LivePrefix(spec.KindSnapshot, s.Namespace)+s.UUID)
 }
 
-// ForgetAddress removes a claim that has rested, unless it is in use again.
-func ForgetAddress(ctx context.Context, c *record.Client, network, addr string) error {
+// ForgetAddress removes a claim that has rested, unless it is in use again, or rests anew.
+func ForgetAddress(ctx context.Context, c *record.Client, network, addr string, now time.Time) error {
 	o, err := record.Get[Address](ctx, c, record.AddressKey(network, addr))
-	if err != nil || o.Value.Rested.IsZero() {
+	if err != nil || o.Value.Rested.IsZero() || later(o.Value.Rested.Add(RestTime), now) {
 		return ignoreMissing(err)
 	}
 	t := c.Begin().If(store.RevisionIs(o.Key, o.Revision)).Delete(o.Key)
@@ -248,6 +248,23 @@ func ForgetAddress(ctx context.Context, c *record.Client, network, addr string) 
 	}
 	return err
 }
+
+// ForgetOnce removes an idempotency key, unless it is one that was used anew since.
+func ForgetOnce(ctx context.Context, c *record.Client, key string, now time.Time) error {
+	o, err := record.Get[struct{ Until time.Time }](ctx, c, key)
+	if err != nil || later(o.Value.Until, now) {
+		return ignoreMissing(err)
+	}
+	_, err = c.Commit(ctx, c.Begin().If(store.RevisionIs(o.Key, o.Revision)).Delete(o.Key))
+	if errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+// later reports whether something that ends at a time has an entry of its own in the
+// expiry list, which comes later than one that is due now. (Entries are of whole seconds.)
+func later(end, now time.Time) bool { return end.Sub(now) > time.Second }
 
 func ignoreMissing(err error) error {
 	if errors.Is(err, store.ErrNotFound) {

@@ -72,6 +72,7 @@ type Config struct {
 type Agent struct {
 	Config
 	queue   *reconcile.Queue
+	vital   *reconcile.Queue // what other nodes count on, each key with a worker of its own
 	slow    *reconcile.Queue // what takes as long as it takes: downloads and copies
 	cancel  context.CancelFunc
 	running int           // loops, under mu
@@ -106,7 +107,12 @@ const (
 // closeTimeout bounds how long Close waits for a driver call under way.
 const closeTimeout = 30 * time.Second
 
-// Keys of the queue. The rest of a key names the object.
+// vitals are how many keys there are in the vital queue: the session, the routers and
+// the fabric. Instances, of which there are many and whose hypervisor may hang, never
+// keep these waiting: a node that is merely busy would count as gone.
+const vitals = 3
+
+// Keys of the queues. The rest of a key names the object.
 const (
 	keyInstance = "instance/"
 	keyFetch    = "fetch/"
@@ -127,7 +133,8 @@ const (
 // Start registers the node and starts its loops.
 func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	a := &Agent{
-		Config: cfg, queue: reconcile.New(cfg.Clock), slow: reconcile.New(cfg.Clock), stopped: make(chan struct{}, 1),
+		Config: cfg, queue: reconcile.New(cfg.Clock), slow: reconcile.New(cfg.Clock), vital: reconcile.New(cfg.Clock),
+		stopped:   make(chan struct{}, 1),
 		instances: map[string]*instance{}, ports: map[string]*ports{}, copies: map[string]*copyState{}, failures: map[string]int{},
 	}
 	a.fabric.init()
@@ -155,7 +162,7 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 		a.Logger.Warn("the host could not be cleared yet of what is not its own any more", "node", a.Name, "error", err)
 	}
 	a.keep(ctx)
-	a.queue.AddAfter(keySession, a.SessionTTL/3)
+	a.vital.AddAfter(keySession, a.SessionTTL/3)
 	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
 	for i, m := range a.mirrors() {
@@ -167,6 +174,9 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	a.spawn("hypervisor", func() { a.pumpHypervisor(loops, events) })
 	for i := range cfg.Workers {
 		a.spawn(fmt.Sprintf("worker-%d", i), func() { a.work(loops, a.queue) })
+	}
+	for i := range vitals {
+		a.spawn(fmt.Sprintf("vital-%d", i), func() { a.work(loops, a.vital) })
 	}
 	for i := range cfg.Transfers {
 		a.spawn(fmt.Sprintf("transfer-%d", i), func() { a.work(loops, a.slow) })
@@ -224,7 +234,8 @@ func (a *Agent) workMirror() mirror {
 			for _, r := range all {
 				a.due(strings.TrimPrefix(r.Key, prefix))
 			}
-			for _, key := range []string{keyFabric, keyResync, keyJanitor, keyTend} {
+			a.vital.Add(keyFabric)
+			for _, key := range []string{keyResync, keyJanitor, keyTend} {
 				a.queue.Add(key)
 			}
 		},
@@ -241,9 +252,9 @@ func (a *Agent) due(key string) {
 	switch id, ok := strings.CutPrefix(key, keyInstance); {
 	case ok:
 		a.queue.Add(keyOps + id)
-		a.queue.Add(keyFabric)
+		a.vital.Add(keyFabric)
 	case strings.HasPrefix(key, keyNetwork):
-		a.queue.Add(keyFabric)
+		a.vital.Add(keyFabric)
 	}
 }
 
@@ -287,7 +298,7 @@ func (a *Agent) watchFabric(ctx context.Context, w netfab.Watcher) {
 				return
 			}
 		}
-		a.queue.Add(keyFabric)
+		a.vital.Add(keyFabric)
 	}
 }
 

@@ -76,7 +76,7 @@ func (a *Agent) serveNetwork(ctx context.Context, n spec.Network, d netfab.Netwo
 		a.mu.Unlock()
 		if current && ctx.Err() == nil {
 			a.Logger.Warn("a DHCP server ended; starting another", "network", n.UUID, "error", err)
-			a.queue.Add(keyFabric)
+			a.vital.Add(keyFabric)
 		}
 	})
 	return nil

@@ -61,8 +61,8 @@ func (a *Agent) edgeMirror() mirror {
 				a.Logger.Error("the edge's record is not readable", "error", err)
 			}
 		}
-		a.queue.Add(keyFabric)
-		a.queue.Add(keyRouters)
+		a.vital.Add(keyFabric)
+		a.vital.Add(keyRouters)
 	}
 	key := record.RouterKey(spec.FloatingNetwork)
 	return mirror{

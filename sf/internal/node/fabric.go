@@ -67,7 +67,7 @@ func (a *Agent) waitForPorts(ctx context.Context, i *spec.Instance, gone bool) (
 		err = errors.Join(err, a.fabric.failed[n.Network])
 	}
 	a.mu.Unlock()
-	a.queue.Add(keyFabric)
+	a.vital.Add(keyFabric)
 	if err == nil {
 		return showAfter, nil // the fabric's reconciler wakes us much earlier
 	}
@@ -294,12 +294,12 @@ func (a *Agent) reconcileNetwork(ctx context.Context, id string) (time.Duration,
 	a.mu.Unlock()
 	switch {
 	case n == nil:
-		a.queue.Add(keyFabric) // which follows it, or stops following it
+		a.vital.Add(keyFabric) // which follows it, or stops following it
 		return never, nil
 	case left && failed == nil:
 		return never, a.leaveNetwork(ctx, id, ends)
 	case !have && failed == nil:
-		a.queue.Add(keyFabric)
+		a.vital.Add(keyFabric)
 		return showAfter, nil
 	case !routes:
 		return never, nil
@@ -318,7 +318,7 @@ func (a *Agent) leaveNetwork(ctx context.Context, id string, ends bool) error {
 	// Whoever gives this node a part writes the work entry. What was given before
 	// that was read shows here; what is given later fails the commit.
 	if has, err := a.hasPartNow(ctx, id); err != nil || has {
-		a.queue.Add(keyFabric)
+		a.vital.Add(keyFabric)
 		return err
 	}
 	t := a.Records.Begin().If(store.RevisionIs(work.Key, work.Revision)).Delete(record.MemberKey(id, a.Name))
@@ -327,7 +327,7 @@ func (a *Agent) leaveNetwork(ctx context.Context, id string, ends bool) error {
 	}
 	_, err = a.Records.Commit(ctx, t)
 	if errors.Is(err, store.ErrConflict) {
-		a.queue.Add(keyFabric)
+		a.vital.Add(keyFabric)
 		return nil
 	}
 	if err != nil || !ends {

@@ -119,7 +119,7 @@ func (a *Agent) clear(ctx context.Context, id string) error {
 		return fmt.Errorf("remove the stale volumes of instance %s: %w", id, err)
 	}
 	a.forget(id)
-	a.queue.Add(keyFabric)
+	a.vital.Add(keyFabric)
 	return nil
 }
 
@@ -256,7 +256,7 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 	a.mu.Lock()
 	m.removed, m.detach = true, true
 	a.mu.Unlock()
-	a.queue.Add(keyFabric)
+	a.vital.Add(keyFabric)
 	return nil
 }
 

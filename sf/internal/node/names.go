@@ -105,7 +105,7 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 			s.close()
 			if current && ctx.Err() == nil {
 				a.Logger.Warn("a name server ended; starting another", "network", n.UUID, "error", err)
-				a.queue.Add(keyFabric)
+				a.vital.Add(keyFabric)
 			}
 		})
 	}

@@ -11,9 +11,10 @@ import (
 
 // Peers asks other nodes, by another way than the store.
 type Peers interface {
-	// Renewing asks the agent of a node whether it reaches the store. An error means
-	// that the agent gave no answer, in a time that is short beside a session's.
-	Renewing(ctx context.Context, node string) (bool, error)
+	// Renewing asks the agents of nodes, all at the same time, whether they reach the
+	// store. Those that gave no answer are left out. It takes, however many do not, a time
+	// that is short beside a session's: what may go on in an outage waits for it.
+	Renewing(ctx context.Context, nodes []string) map[string]bool
 }
 
 // Renewing reports whether this node reaches the store, as far as it knows.
@@ -118,14 +119,11 @@ func (a *Agent) outage(ctx context.Context) bool {
 		return len(others) == 0
 	}
 	without := 1
-	for _, name := range others {
-		switch renewing, err := a.Peers.Renewing(ctx, name); {
-		case err != nil:
-		case renewing:
+	for _, renewing := range a.Peers.Renewing(ctx, others) {
+		if renewing {
 			return false
-		default:
-			without++
 		}
+		without++
 	}
 	return 2*without > len(others)+1
 }

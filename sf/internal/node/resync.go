@@ -134,10 +134,9 @@ func (a *Agent) expire(ctx context.Context, what []string) error {
 	case what[0] == "network" && len(what) == 2:
 		return claims.Forget(ctx, a.Records, spec.KindNetwork, what[1])
 	case what[0] == "address" && len(what) == 3:
-		return claims.ForgetAddress(ctx, a.Records, what[1], what[2])
+		return claims.ForgetAddress(ctx, a.Records, what[1], what[2], a.Clock.Now())
 	case what[0] == "once" && len(what) == 4:
-		_, err := a.Records.Commit(ctx, a.Records.Begin().Delete(record.IdempotencyKey(what[1], spec.Kind(what[2]), what[3])))
-		return err
+		return claims.ForgetOnce(ctx, a.Records, record.IdempotencyKey(what[1], spec.Kind(what[2]), what[3]), a.Clock.Now())
 	}
 	a.Logger.Error("unknown entry in the expiry list", "what", strings.Join(what, "/"))
 	return nil

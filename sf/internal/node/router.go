@@ -79,7 +79,11 @@ func (a *Agent) turnAfter(what, was string, heirs map[string]bool) (in time.Dura
 
 // reconcileRouters takes over what nodes that are gone have routed.
 func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
-	var now []*networkView
+	type heirloom struct {
+		uuid   string
+		router spec.Router
+	}
+	var now []heirloom
 	next := time.Duration(never)
 	a.mu.Lock()
 	for _, id := range sorted(slices.Collect(maps.Keys(a.view.networks))) {
@@ -87,59 +91,82 @@ func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
 		switch in, ok := a.turn(n); {
 		case !ok:
 		case in <= 0:
-			now = append(now, n)
+			now = append(now, heirloom{n.UUID, n.router})
 		case next < 0 || in < next:
 			next = in
 		}
 	}
 	edge, mayEdge := a.edgeTurn()
+	was := a.view.edge.Node
 	a.mu.Unlock()
-	if (len(now) > 0 || mayEdge && edge <= 0) && !a.backed(ctx) {
-		return stepAside, nil
-	}
-	switch {
-	case !mayEdge:
-	case edge <= 0:
-		if err := a.takeEdge(ctx); err != nil {
+	backed := map[string]bool{} // by whom something is taken over from
+	if mayEdge && edge <= 0 {
+		var err error
+		if backed[was], err = a.backed(ctx, was); err != nil {
 			return 0, err
 		}
-	case next < 0 || edge < next:
+		if !backed[was] {
+			edge = stepAside
+		} else if err := a.takeEdge(ctx); err != nil {
+			return 0, err
+		} else {
+			mayEdge = false
+		}
+	}
+	if mayEdge && (next < 0 || edge < next) {
 		next = edge
 	}
 	for _, n := range now {
-		if err := a.takeRouter(ctx, n.UUID); err != nil {
+		was := n.router.Node
+		if _, asked := backed[was]; !asked {
+			var err error
+			if backed[was], err = a.backed(ctx, was); err != nil {
+				return 0, err
+			}
+		}
+		if !backed[was] {
+			next = stepAside
+		} else if err := a.takeRouter(ctx, n.uuid); err != nil {
 			return 0, err
 		}
 	}
 	return next, nil
 }
 
-// backed reports whether at least half of all nodes have had the store for a while
-// and say so: then no others can have taken its absence for an outage (which takes
-// more than half), and what was theirs has stopped.
-func (a *Agent) backed(ctx context.Context) bool {
+// backed reports whether at least half of all nodes that a lost one knows of have had the
+// store for a while and say so: then that and others like it cannot have taken its absence for an
+// outage (which takes more than half), and what was theirs has stopped.
+func (a *Agent) backed(ctx context.Context, lost string) (bool, error) {
 	if a.Peers == nil {
-		return true // as for them, a node that is without the store stops
+		return true, nil // as for them, a node that is without the store stops
+	}
+	known, err := claims.KnownTo(ctx, a.Records, lost)
+	if err != nil {
+		return false, err
 	}
 	a.mu.Lock()
 	var long []string
 	for name, since := range a.view.since {
-		if a.Clock.Now().Sub(since) >= a.SessionTTL/2 && name != a.Name {
+		if a.Clock.Now().Sub(since.at) >= a.SessionTTL/2 && name != a.Name && known[name] {
 			long = append(long, name)
 		}
 	}
-	all := len(a.view.nodes)
 	a.mu.Unlock()
-	with := 1
-	for _, name := range sorted(long) {
-		if 2*with >= all {
-			break
-		}
-		if renewing, err := a.Peers.Renewing(ctx, name); err == nil && renewing {
-			with++
-		}
+	all, with := len(known), 0
+	if known[a.Name] {
+		with = 1
 	}
-	return 2*with >= all
+	slices.Sort(long)
+	for 2*with < all && len(long) > 0 {
+		few := min((all+1)/2-with, len(long))
+		for _, renewing := range a.Peers.Renewing(ctx, long[:few]) {
+			if renewing {
+				with++
+			}
+		}
+		long = long[few:]
+	}
+	return all > 0 && 2*with >= all, nil
 }
 
 // takeRouter makes this node the router of a network, unless the one that is it

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -32,16 +33,11 @@ func (a *Agent) register(ctx context.Context) error {
 		n.Address = a.Address.String()
 	}
 	n.Limits = a.limits(n)
-	t := a.Records.Begin().Put(record.NodeKey(a.Name), n)
-	if _, err := record.Get[spec.Capacity](ctx, a.Records, record.NodeUsedKey(a.Name)); missing(err) {
-		t.Create(record.NodeUsedKey(a.Name), spec.Capacity{})
-	} else if err != nil {
+	mine, err := a.putNode(ctx, n)
+	if err != nil {
 		return err
 	}
-	if _, err := a.Records.Commit(ctx, t); err != nil {
-		return err
-	}
-	return a.openSession(ctx)
+	return a.openSession(ctx, mine)
 }
 
 // limits is what instances may claim of the node in all.
@@ -64,15 +60,16 @@ type Live struct {
 	Since time.Time `json:"since"`
 }
 
-func (a *Agent) openSession(ctx context.Context) error {
+// openSession opens one for the node whose record this agent has just written, mine.
+func (a *Agent) openSession(ctx context.Context, mine store.Cond) error {
 	s, err := a.Records.Store().Session(ctx, a.SessionTTL)
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
 	now := a.Clock.Now()
-	t := a.Records.Begin().PutIn(s.ID(), record.NodeLiveKey(a.Name), Live{now}).Delete(record.NodeLostKey(a.Name))
+	t := a.Records.Begin().If(mine).PutIn(s.ID(), record.NodeLiveKey(a.Name), Live{now}).Delete(record.NodeLostKey(a.Name))
 	if _, err := a.Records.Commit(ctx, t); err != nil {
-		return fmt.Errorf("session: %w", err)
+		return errors.Join(fmt.Errorf("session: %w", err), s.Close(ctx))
 	}
 	a.mu.Lock()
 	a.session, a.held, a.renewed = s, now, now
@@ -137,18 +134,13 @@ func (a *Agent) returnToCloud(ctx context.Context) error {
 		return err
 	}
 	a.queue.Add(keyResync)
-	a.queue.Add(keyRouters)
-	a.queue.Add(keyFabric)
+	a.vital.Add(keyRouters)
+	a.vital.Add(keyFabric)
 	return nil
 }
 
 // seenEvery is how often a node writes that it was there.
 const seenEvery = time.Minute
-
-// Seen is the record of when a node was there last, give or take a minute.
-type Seen struct {
-	At time.Time `json:"at"`
-}
 
 // noteSeen writes it, for those who look when the node is gone.
 func (a *Agent) noteSeen(ctx context.Context) {
@@ -156,7 +148,10 @@ func (a *Agent) noteSeen(ctx context.Context) {
 	if now.Sub(a.seen) < seenEvery {
 		return
 	}
-	if _, err := a.Records.Commit(ctx, a.Records.Begin().Put(record.NodeSeenKey(a.Name), Seen{now})); err == nil {
+	a.mu.Lock()
+	seen := claims.Seen{At: now, Nodes: a.view.nodesAt}
+	a.mu.Unlock()
+	if _, err := a.Records.Commit(ctx, a.Records.Begin().Put(record.NodeSeenKey(a.Name), seen)); err == nil {
 		a.seen = now
 	}
 }

@@ -17,7 +17,7 @@ import (
 // Stats are measurements of an agent since it was started.
 type Stats struct {
 	Name      string
-	Queues    map[string]reconcile.Depths // "work", and "transfers" of images and disks
+	Queues    map[string]reconcile.Depths // "work", "transfers" of images and disks, and "vital": session, routers, fabric
 	Work      map[string]WorkStats        // by what is worked on: "instance", "fabric", …
 	Failing   int                         // keys whose last try failed
 	Instances int                         // that something is remembered of
@@ -67,7 +67,7 @@ func (m *measures) took(key string, d time.Duration, err error) {
 func (a *Agent) Stats() Stats {
 	s := Stats{
 		Name: a.Name, Fetching: int(a.measures.fetching.Load()), Work: map[string]WorkStats{}, Waits: map[string]int{},
-		Queues: map[string]reconcile.Depths{"work": a.queue.Depths(), "transfers": a.slow.Depths()},
+		Queues: map[string]reconcile.Depths{"work": a.queue.Depths(), "transfers": a.slow.Depths(), "vital": a.vital.Depths()},
 	}
 	a.measures.mu.Lock()
 	kinds := maps.Clone(a.measures.work)

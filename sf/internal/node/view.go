@@ -20,9 +20,10 @@ import (
 type view struct {
 	outside   netip.Prefix            // the floating block; not valid until read
 	nodes     map[string]netip.Addr   // addresses on the underlay, by name
+	nodesAt   store.Revision          // of the last node's record that was followed
 	live      map[string]bool         // nodes
 	gone      map[string]time.Time    // since when others are not
-	since     map[string]time.Time    // when those that live got their sessions, or the store back
+	since     map[string]sighting     // when those that live got their sessions, or the store back
 	edge      spec.Router             // which node is the edge, in mode routed
 	edgeKnown bool                    // it has been read
 	work      map[string]bool         // networks on the work list
@@ -40,7 +41,7 @@ type networkView struct {
 
 func (v *view) init() {
 	v.nodes, v.live, v.gone = map[string]netip.Addr{}, map[string]bool{}, map[string]time.Time{}
-	v.since = map[string]time.Time{}
+	v.since = map[string]sighting{}
 	v.work, v.networks = map[string]bool{}, map[string]*networkView{}
 }
 
@@ -55,9 +56,10 @@ func (a *Agent) nodesMirror() mirror {
 		addr, _ := netip.ParseAddr(n.Address) // a node without has no part in the mesh
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		a.view.nodesAt = max(a.view.nodesAt, r.Revision)
 		if was, known := a.view.nodes[n.Name]; !known || was != addr {
 			a.view.nodes[n.Name] = addr
-			a.queue.Add(keyFabric)
+			a.vital.Add(keyFabric)
 		}
 	}
 	return mirror{
@@ -65,11 +67,12 @@ func (a *Agent) nodesMirror() mirror {
 		reset: func(all []store.Record) {
 			a.mu.Lock()
 			clear(a.view.nodes)
+			a.view.nodesAt = 0
 			a.mu.Unlock()
 			for _, r := range all {
 				note(r)
 			}
-			a.queue.Add(keyFabric)
+			a.vital.Add(keyFabric)
 		},
 		change: func(e store.Event) {
 			if !e.Deleted {
@@ -80,7 +83,7 @@ func (a *Agent) nodesMirror() mirror {
 			defer a.mu.Unlock()
 			delete(a.view.nodes, record.Base(e.Key))
 			delete(a.view.gone, record.Base(e.Key))
-			a.queue.Add(keyRouters)
+			a.vital.Add(keyRouters)
 		},
 	}
 }
@@ -96,7 +99,7 @@ func (a *Agent) liveMirror() mirror {
 		delete(a.view.live, name)
 		delete(a.view.since, name)
 		a.queue.Add(keyLost + name)
-		a.queue.Add(keyRouters)
+		a.vital.Add(keyRouters)
 	}
 	return mirror{
 		prefix: record.NodeLivePrefix,
@@ -125,14 +128,18 @@ func (a *Agent) liveMirror() mirror {
 	}
 }
 
+// sighting is when a record was first seen as it is. Of time only this host's own clock is
+// to be trusted.
+type sighting struct {
+	revision store.Revision
+	at       time.Time
+}
+
 // noteSince notes since when a node has had what it has; a.mu is held.
 func (a *Agent) noteSince(r store.Record) {
-	var l Live
-	if err := json.Unmarshal(r.Value, &l); err != nil {
-		a.Logger.Error("a record is not readable", "key", r.Key, "error", err)
-		l.Since = a.Clock.Now()
+	if name := record.Base(r.Key); a.view.since[name].revision != r.Revision {
+		a.view.since[name] = sighting{r.Revision, a.Clock.Now()}
 	}
-	a.view.since[record.Base(r.Key)] = l.Since
 }
 
 // networkOf returns the network that an entry of the work list is about.
@@ -224,9 +231,9 @@ func (a *Agent) followNetwork(ctx context.Context, id string) error {
 		return nil
 	}
 	wake := func() {
-		a.queue.Add(keyFabric)
+		a.vital.Add(keyFabric)
 		if !a.view.live[n.router.Node] {
-			a.queue.Add(keyRouters) // this node may be an heir now
+			a.vital.Add(keyRouters) // this node may be an heir now
 		}
 	}
 	m := mirror{

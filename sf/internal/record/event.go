@@ -3,6 +3,8 @@ package record
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/shakenfist/cloud/sf/spec"
 	"github.com/shakenfist/cloud/store"
@@ -29,12 +31,25 @@ func (c *Client) Event(ctx context.Context, t *Txn, e spec.Event) error {
 	for i := 0; i <= len(have)-maxEvents; i++ {
 		t.Delete(have[i].Key)
 	}
-	e.ID = fmt.Sprintf("%016x-%.8s", e.Time.UnixNano(), c.newID())
-	if n := len(have); n > 0 && e.ID <= have[n-1].Value.ID {
-		e.ID = have[n-1].Value.ID + "-" // the clock stood still or went back
+	last := ""
+	if n := len(have); n > 0 {
+		last = have[n-1].Value.ID
 	}
+	e.ID = OrderedID(e.Time, last, c.newID())
 	t.Put(prefix+e.ID, e)
 	return nil
+}
+
+// OrderedID makes an ID that sorts by time, and in any case behind last, which may have been
+// made by a clock that was ahead.
+func OrderedID(at time.Time, last, unique string) string {
+	n := uint64(at.UnixNano())
+	if len(last) >= 16 {
+		if was, err := strconv.ParseUint(last[:16], 16, 64); err == nil && was >= n {
+			n = was + 1
+		}
+	}
+	return fmt.Sprintf("%016x-%.8s", n, unique)
 }
 
 func repeats(last, e spec.Event) bool {

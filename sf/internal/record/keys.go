@@ -104,6 +104,10 @@ func EndKey(network string) string { return MeshPrefix(network) + "end" }
 // NodeSeenKey is when a node's agent was last heard of, roughly.
 func NodeSeenKey(node string) string { return Root + "node-seen/" + node }
 
+// NodeJoinedKey is written when a node joins the cloud and never again: its revision says
+// when, in the order of all changes.
+func NodeJoinedKey(node string) string { return Root + "node-joined/" + node }
+
 // SecretKey is a secret that the cloud's processes share.
 func SecretKey(name string) string { return Root + "secret/" + name }
 

@@ -31,9 +31,16 @@ type Client struct {
 
 type decoded struct {
 	revision store.Revision
+	mark     string // how its text begins: with the ID of its transaction
 	value    any
 	size     int
 }
+
+// markOf is how a text begins. A store that was restored from a backup may reach a
+// revision again with something else.
+func markOf(text []byte) string { return string(text[:min(len(text), markSize)]) }
+
+const markSize = len(`{"`+memberCommit+`":"`) + 36
 
 // maxDecoded bounds the decoded records that are kept, by the bytes of their
 // texts: room for the records of 25,000 instances, which a small cloud never fills. A
@@ -105,7 +112,7 @@ func decode[T any](c *Client, r store.Record) (Object[T], error) {
 	c.mu.RLock()
 	d, ok := c.decoded[r.Key]
 	c.mu.RUnlock()
-	if v, same := d.value.(T); ok && same && d.revision == r.Revision {
+	if v, same := d.value.(T); ok && same && d.revision == r.Revision && d.mark == string(r.Value[:min(len(r.Value), markSize)]) {
 		o.Value = v
 		return o, nil
 	}
@@ -118,7 +125,7 @@ func decode[T any](c *Client, r store.Record) (Object[T], error) {
 		clear(c.decoded)
 		c.size = len(r.Value)
 	}
-	c.decoded[r.Key] = decoded{r.Revision, o.Value, len(r.Value)}
+	c.decoded[r.Key] = decoded{r.Revision, markOf(r.Value), o.Value, len(r.Value)}
 	c.mu.Unlock()
 	return o, nil
 }

@@ -222,3 +222,55 @@ func TestRetryGivesUp(t *testing.T) {
 		t.Errorf("%d tries, %v", n, err)
 	}
 }
+
+// A clock that was ahead for once, by a year, leaves nothing that grows: events come in
+// order after it, under keys that are not longer.
+func TestEventsAfterAClockAhead(t *testing.T) {
+	c, ctx, now := newClient(t, nil), t.Context(), time.Unix(1e9, 0)
+	var last spec.Event
+	for k := range 700 {
+		at := now.Add(time.Duration(k) * time.Second)
+		if k == 0 {
+			at = now.AddDate(1, 0, 0)
+		}
+		txn := c.Begin()
+		if err := c.Event(ctx, txn, spec.Event{Time: at, Kind: spec.KindInstance, Object: "o", Operation: "op", Phase: fmt.Sprint(k)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Commit(ctx, txn); err != nil {
+			t.Fatalf("event %d: %v", k, err)
+		}
+		l, _, _, err := List[spec.Event](ctx, c, EventPrefix(spec.KindInstance, "o"), store.Page{})
+		if err != nil || l[len(l)-1].Value.Phase != fmt.Sprint(k) {
+			t.Fatalf("the last event is not %d: %v", k, err)
+		}
+		if e := l[len(l)-1].Value; len(e.ID) > 32 {
+			t.Fatalf("event %d has ID %s, after %s", k, e.ID, last.ID)
+		}
+		last = l[len(l)-1].Value
+	}
+}
+
+// restored is a store that gives an answer of its choice.
+type restored struct {
+	store.Store
+	record store.Record
+}
+
+func (s *restored) Get(context.Context, string) (store.Record, error) { return s.record, nil }
+
+// A store that was restored from a backup has something else under a revision that was
+// read before: it is not taken for what is remembered of that.
+func TestSameRevisionOfAnotherHistory(t *testing.T) {
+	s := &restored{}
+	c := New(s, func() string { return "id" })
+	for _, owner := range []string{"one", "two"} {
+		s.record = store.Record{Key: "k", Revision: 7, Value: []byte(`{"~commit":"` + owner + `","owner":"` + owner + `"}`)}
+		for range 2 {
+			o, err := Get[struct{ Owner string }](t.Context(), c, "k")
+			if err != nil || o.Value.Owner != owner {
+				t.Errorf("%q, %v, not %q", o.Value.Owner, err, owner)
+			}
+		}
+	}
+}

@@ -40,6 +40,7 @@ const (
 	Snapshots = "snapshot" // a snapshot's directory
 	Cgroup    = "cgroup"
 	Work      = "work file" // of the image cache
+	Download  = "download"  // of an image, not complete
 )
 
 // Thing is something on the host that is, or looks like, a cloud's.
@@ -169,6 +170,10 @@ func (s *Snapshot) judge(t Thing) (Verdict, string) {
 		return Explained, "the running sfd works on it"
 	case t.Kind == Work:
 		return Orphan, "nobody works on it any more"
+	case t.Kind == Download && s.Running != 0:
+		return Explained, "it is under way, or goes on when its image is asked for again; sfd removes it after three days without"
+	case t.Kind == Download:
+		return Explained, "it goes on when its image is asked for again; sfd removes it after three days without"
 	case t.Kind == Cgroup:
 		return Explained, "machines' groups are in it"
 	}

@@ -67,6 +67,7 @@ var cases = []struct {
 	{"a snapshot that is elsewhere", Thing{Kind: Snapshots, Tag: tag, Snapshot: "s2"}, Orphan},
 	{"a snapshot of no record", Thing{Kind: Snapshots, Tag: tag, Snapshot: "nothing"}, Orphan},
 	{"left work", Thing{Kind: Work, Tag: tag}, Orphan},
+	{"half a download", Thing{Kind: Download, Tag: tag}, Explained},
 	{"another node's", Thing{Kind: "table", Tag: "c1/n2"}, Foreign},
 	{"another cloud's", Thing{Kind: Machine, Tag: "c2/n1", Instance: "nothing"}, Foreign},
 	{"another directory's", Thing{Kind: Process, Tag: "the data directory /x", Instance: "nothing"}, Foreign},
