@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/shakenfist/cloud/driver"
+	"github.com/shakenfist/cloud/driver/internal/calls"
 )
 
 // What could not be written while the disk was full is written when there is room: a
 // later process reads how the machine ended, not how it once was.
 func TestNoteIsWrittenLater(t *testing.T) {
 	dir := t.TempDir()
-	h := &Hypervisor{cfg: Config{Dir: dir}.withDefaults(), reg: registry{dir}, machines: map[string]*machine{}}
+	h := &Hypervisor{cfg: Config{Dir: dir}.withDefaults(), reg: registry{dir}, machines: map[string]*machine{}, calls: calls.New("test")}
 	const id = "11111111-2222-3333-4444-555555555555"
 	e := entry{Spec: driver.Spec{ID: id}, Note: note{State: driver.Running, Boot: 1}}
 	m := newMachine(h, id, e, false)

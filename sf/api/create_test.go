@@ -81,7 +81,7 @@ func TestMostOfEverything(t *testing.T) {
 	}
 	var disks, nics []any
 	for range spec.MaxDisks {
-		disks = append(disks, map[string]any{"size": 1, "base": "http://x/" + strings.Repeat("b", 2000)})
+		disks = append(disks, map[string]any{"size": 1, "bus": "scsi", "base": "http://x/" + strings.Repeat("b", 2000)})
 	}
 	for range spec.MaxInterfaces {
 		nics = append(nics, map[string]any{"network_uuid": n.UUID})
