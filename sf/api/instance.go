@@ -14,7 +14,7 @@ func (q *request) listInstances() (any, error) {
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
-	w, err := q.window(members[instanceWire]())
+	w, err := q.window(members[instanceWire])
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (q *request) getInstance() (any, error) {
 
 // showInstance answers with an instance, or the part of it that is asked for.
 func (q *request) showInstance(i *spec.Instance) (any, error) {
-	w, err := q.part(members[instanceWire]())
+	w, err := q.part(members[instanceWire])
 	if err != nil {
 		return nil, err
 	}

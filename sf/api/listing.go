@@ -22,8 +22,8 @@ type window struct {
 // mostLimit is the most records that can be asked for by number.
 const mostLimit = 100_000
 
-// window reads the query. known are the members that a record may have.
-func (q *request) window(known []string) (w window, err error) {
+// window reads the query. known tells the members that a record may have.
+func (q *request) window(known func() []string) (w window, err error) {
 	if q.http.URL.RawQuery == "" {
 		return w, nil
 	}
@@ -39,7 +39,7 @@ func (q *request) window(known []string) (w window, err error) {
 }
 
 // part reads the query of a single record, which has only ?fields=.
-func (q *request) part(known []string) (w window, err error) {
+func (q *request) part(known func() []string) (w window, err error) {
 	if q.http.URL.RawQuery != "" {
 		w.fields, err = fields(q.http.URL.Query(), known)
 	}
@@ -47,18 +47,18 @@ func (q *request) part(known []string) (w window, err error) {
 }
 
 // fields reads ?fields=, members separated by commas.
-func fields(query url.Values, known []string) ([]string, error) {
+func fields(query url.Values, known func() []string) ([]string, error) {
 	s := query.Get("fields")
 	if s == "" {
 		return nil, nil
 	}
-	list := strings.Split(s, ",")
-	if len(known) == 0 {
+	list, names := strings.Split(s, ","), known()
+	if len(names) == 0 {
 		return nil, invalid("fields: this is a list of names, which have no members")
 	}
 	for _, f := range list {
-		if !slices.Contains(known, f) {
-			return nil, invalid(fmt.Sprintf("fields: there is no %q (known: %s)", f, strings.Join(known, ", ")))
+		if !slices.Contains(names, f) {
+			return nil, invalid(fmt.Sprintf("fields: there is no %q (known: %s)", f, strings.Join(names, ", ")))
 		}
 	}
 	return list, nil
@@ -127,7 +127,7 @@ func (q *request) more(w window, last string) {
 // listed answers with the part of a short list that is asked for. id is what
 // ?after= says of a record.
 func listed[T any](q *request, all []T, id func(T) string) (any, error) {
-	w, err := q.window(members[T]())
+	w, err := q.window(members[T])
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func listed[T any](q *request, all []T, id func(T) string) (any, error) {
 
 // partOf answers with one record, or the part of it that is asked for.
 func partOf[T any](q *request, v T) (any, error) {
-	w, err := q.part(members[T]())
+	w, err := q.part(members[T])
 	if err != nil || w.fields == nil {
 		return v, err
 	}

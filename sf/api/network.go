@@ -13,7 +13,7 @@ func (q *request) listNetworks() (any, error) {
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
-	w, err := q.window(members[networkSummary]())
+	w, err := q.window(members[networkSummary])
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (q *request) getNetwork() (any, error) {
 		}
 		q.network = cmp.Or(n, q.network)
 	}
-	w, err := q.part(members[networkWire]())
+	w, err := q.part(members[networkWire])
 	if err != nil {
 		return nil, err
 	}
