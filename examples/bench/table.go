@@ -121,6 +121,9 @@ func table(w io.Writer, figures []figure) error {
 	if v, ok := value(figures, "ListLarge/instances", "ns/op"); ok {
 		row("a list of 25,000 instances, streamed", ms(v), "", "", "< 250 ms")
 	}
+	if v, ok := value(figures, "ListLarge/instances", "ns/cold"); ok {
+		row("  the first one, which decodes them", ms(v), "", "", "")
+	}
 	scale(figures, row)
 	if v, ok := value(figures, "Authenticate", "req/s"); ok {
 		row("log in with a key that was used before", fmt.Sprintf("%.0f/s", v), "", "", "")
