@@ -99,7 +99,7 @@ func unused(ctx context.Context, h *host) error {
 		return err
 	}
 	if len(machines)+len(have.Networks) > 0 {
-		return fmt.Errorf("%d instances and %d networks are on this host: delete them first (sf-client instance delete-all, network delete-all)",
+		return fmt.Errorf("%d instances and %d networks are on this host: delete them first (sf-client instance delete-all --confirm --namespace NAME, then network delete-all)",
 			len(machines), len(have.Networks))
 	}
 	return nil

@@ -64,7 +64,7 @@ func newCluster(t testing.TB, n int) *cluster {
 	need.Program(t, "qemu-system-x86_64", "qemu-system-x86")
 	need.Program(t, "etcd", "etcd-server")
 	need.Program(t, "nft", "nftables")
-	c := &cluster{TB: t, base: &lab{TB: t, dir: t.TempDir()}, ip: need.Program(t, "ip", "iproute2")}
+	c := &cluster{TB: t, base: &lab{TB: t, daemon: &daemon{}, dir: t.TempDir()}, ip: need.Program(t, "ip", "iproute2")}
 	c.underlay, c.office = c.base.namespace(), c.base.namespace()
 	for ns, address := range map[*os.File]string{c.underlay: "203.0.113.254/24", c.office: officeAddress + "/24"} {
 		for _, line := range []string{
@@ -106,7 +106,7 @@ func (c *cluster) do(ns *os.File, line string) {
 // addNode makes a machine with a cable into the underlay and one into the office.
 func (c *cluster) addNode(k int) {
 	node := &clusterNode{name: fmt.Sprintf("sf-%d", k+1), address: fmt.Sprintf("203.0.113.%d", k+1), port: fmt.Sprintf("p%d", k)}
-	node.lab = &lab{TB: c.TB, dir: c.TempDir(), image: c.image}
+	node.lab = &lab{TB: c.TB, daemon: &daemon{}, dir: c.TempDir(), image: c.image}
 	node.outside = []string{"--floating-mode", "routed", "--edge-address", edgeAddress + "/24", "--node-egress-nic", "eth0"}
 	node.machine = c.base.namespace()
 	c.do(node.machine, "link set lo up")

@@ -55,10 +55,15 @@ type lab struct {
 	more              []string // options
 	image             string   // URL of the guest's image, on the machine's loopback
 
-	virt   *libvirttest.Host // nil: sfd starts QEMU itself
+	virt *libvirttest.Host // nil: sfd starts QEMU itself
+	log  *os.File
+	*daemon
+}
+
+// daemon is the sfd of a lab, whichever part of a test started it last.
+type daemon struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
-	log    *os.File
 	client *client.Client
 }
 
@@ -73,7 +78,7 @@ func newLabOn(t testing.TB, virt *libvirttest.Host) *lab {
 	need.Root(t)
 	need.Program(t, "qemu-system-x86_64", "qemu-system-x86")
 	ip := need.Program(t, "ip", "iproute2")
-	l := &lab{TB: t, dir: t.TempDir(), virt: virt}
+	l := &lab{TB: t, daemon: &daemon{}, dir: t.TempDir(), virt: virt}
 	if virt != nil {
 		l.dir = virt.Dir // QEMU's user may enter it
 		l.more = []string{"--hypervisor", "libvirt", "--libvirt-socket", virt.Socket}

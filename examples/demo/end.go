@@ -38,7 +38,7 @@ func (d *demo) end(ctx context.Context) error {
 	if d.sfd != nil && d.sfd.pid != 0 {
 		say("Delete everything, stop the daemon, and take what it made off the host.")
 		for _, kind := range []string{"instance", "network"} {
-			_, err := d.client(ctx, kind, "delete-all", "--confirm")
+			_, err := d.client(ctx, kind, "delete-all", "--confirm", "--namespace", "system")
 			errs = append(errs, err)
 		}
 		errs = append(errs, d.sfd.stop(ctx), d.sfd.cleanup(ctx))
