@@ -65,13 +65,14 @@ func (c Census) addRules(prefix string) error {
 	return nil
 }
 
-// AddProcesses lists the processes, other than this one, that are somebody's, by
-// what they show in /proc/PID.
+// AddProcesses lists the processes, other than this one and the one that started it
+// (`go run`, with the same arguments), that are somebody's, by what they show in /proc/PID.
 func (c Census) AddProcesses(ours func(proc string) bool) error {
+	us := []string{strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getppid())}
 	found, err := filepath.Glob("/proc/[0-9]*")
 	for _, p := range found {
 		args, err := os.ReadFile(p + "/cmdline")
-		if err != nil || filepath.Base(p) == strconv.Itoa(os.Getpid()) || !ours(p) {
+		if err != nil || slices.Contains(us, filepath.Base(p)) || !ours(p) {
 			continue // it ended meanwhile, or is us, or somebody else's
 		}
 		program, _, _ := strings.Cut(string(args), "\x00")
