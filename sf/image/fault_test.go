@@ -161,6 +161,15 @@ func TestChangesForEver(t *testing.T) {
 	}
 }
 
+func openedPartial(t *testing.T, c *Cache, d Description) *partial {
+	t.Helper()
+	p, err := c.openPartial(t.Context(), d, func(driver.Progress) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // What lies in the partial file beyond the note is not trusted.
 func TestPartialTail(t *testing.T) {
 	web, c := newWeb(t), newTestCache(t, testConfig())
@@ -170,10 +179,7 @@ func TestPartialTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := c.openPartial(t.Context(), d, func(driver.Progress) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := openedPartial(t, c, d)
 	p.Write(body[:1000])
 	if err := p.checkpoint(); err != nil {
 		t.Fatal(err)
@@ -205,10 +211,7 @@ func TestResumeIsCancelled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := c.openPartial(t.Context(), d, func(driver.Progress) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := openedPartial(t, c, d)
 	p.Write(body[:900<<10])
 	if err := p.checkpoint(); err != nil {
 		t.Fatal(err)
