@@ -205,6 +205,9 @@ func (f *fakeCloud) FollowEvents(ctx context.Context, opt sf.FollowOptions) iter
 	return func(yield func(*sf.EventBatch, error) bool) {
 		err := f.enter("FollowEvents")
 		f.mu.Unlock()
+		if err == nil && opt.After < 0 && !yield(&sf.EventBatch{Position: 7}, nil) {
+			return
+		}
 		if err == nil {
 			<-ctx.Done()
 			err = ctx.Err()

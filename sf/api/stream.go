@@ -35,12 +35,12 @@ func (q *request) follow() (any, error) {
 	defer cancel(nil)
 	defer context.AfterFunc(q.stopping, func() { cancel(errServerStops) })()
 	s := &eventStream{q: q, connection: http.NewResponseController(q.w)}
-	h := q.w.Header()
-	h.Set("Content-Type", typeEvents)
-	h.Set("Cache-Control", "no-store")
-	q.w.WriteHeader(http.StatusOK)
-	if err := s.write(": events follow\n\n"); err != nil {
-		return streamed(statusGone), nil
+	// Who begins now gets the answer's header with the place where they begin: what
+	// happens once they have it is delivered to them.
+	if opt.After >= 0 {
+		if err := s.write(""); err != nil {
+			return streamed(statusGone), nil
+		}
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(s.keepAlive(ctx)) })
@@ -150,13 +150,23 @@ type eventStream struct {
 	q          *request
 	connection *http.ResponseController
 
-	mu sync.Mutex
+	mu    sync.Mutex
+	begun bool
 }
 
-// write sends text at once. A reader who takes nothing for long is hung up on.
+// write sends text at once, the header first. A reader who takes nothing for long is
+// hung up on.
 func (s *eventStream) write(text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.begun {
+		s.begun = true
+		h := s.q.w.Header()
+		h.Set("Content-Type", typeEvents)
+		h.Set("Cache-Control", "no-store")
+		s.q.w.WriteHeader(http.StatusOK)
+		text = ": events follow\n\n" + text
+	}
 	s.connection.SetWriteDeadline(time.Now().Add(streamPatience)) // where there is a connection
 	if _, err := s.q.w.Write([]byte(text)); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/sftest"
 	"github.com/shakenfist/cloud/sf/spec"
 )
@@ -27,7 +29,7 @@ type reader struct {
 // read opens a stream as a namespace.
 func (c *conversation) read(t *testing.T, h *httptest.Server, who, url, after string) *reader {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(deadline(t))
 	r, err := http.NewRequestWithContext(ctx, "GET", h.URL+url, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -144,6 +146,43 @@ func TestEventStream(t *testing.T) {
 	} {
 		if w := c2.ask(tt.who, "GET", tt.url, nil, ""); w.Code != tt.status || !strings.Contains(w.Body.String(), tt.text) {
 			t.Errorf("%s GET %s: %d %s", tt.who, tt.url, w.Code, w.Body)
+		}
+	}
+}
+
+// followed is a cloud that is followed once.
+type followed struct {
+	*fakeCloud
+	begins func()
+}
+
+func (f followed) FollowEvents(context.Context, sf.FollowOptions) iter.Seq2[*sf.EventBatch, error] {
+	f.begins()
+	return func(yield func(*sf.EventBatch, error) bool) {
+		if yield(&sf.EventBatch{Position: 7}, nil) {
+			yield(nil, errors.New("enough"))
+		}
+	}
+}
+
+// Who follows from now on is not answered before it is known from where: they may
+// take the answer for that moment. Who says from where is answered at once, though
+// nothing may happen for long.
+func TestEventStreamBegins(t *testing.T) {
+	for url, early := range map[string]bool{"/events": false, "/events?after=7": true} {
+		f := newFake()
+		c := converse(t, f)
+		w := httptest.NewRecorder()
+		c.server.cloud = followed{f, func() {
+			if w.Flushed != early {
+				t.Errorf("%s was answered before it began: %t", url, w.Flushed)
+			}
+		}}
+		r := httptest.NewRequestWithContext(t.Context(), "GET", url, nil)
+		r.Header.Set("Authorization", "Bearer "+c.token("demo"))
+		c.server.ServeHTTP(w, r)
+		if s := w.Body.String(); w.Code != 200 || !strings.HasPrefix(s, ": events follow\n\nid: 7\n\nevent: error\n") {
+			t.Errorf("%s: %d %q", url, w.Code, s)
 		}
 	}
 }

@@ -6,7 +6,8 @@ type FollowOptions struct {
 	Kind   Kind   // with Object: the events of one object
 	Object string // its UUID or name; empty is all objects
 	// After is the position of the last batch that was seen; 0 begins with what is
-	// kept, a negative one with what comes.
+	// kept, a negative one with what comes: then the first batch has no events and
+	// says from where.
 	After int64
 }
 
