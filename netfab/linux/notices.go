@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
 	"github.com/shakenfist/cloud/netfab/linux/internal/rt"
 )
 
@@ -24,6 +25,7 @@ func (f *Fabric) await(ctx context.Context, d *dirt) error {
 		for _, fd := range append(w.sockets[:], w.names, w.wake) {
 			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 		}
+		fds = append(fds, unix.PollFd{Fd: int32(w.mounts), Events: unix.POLLPRI})
 		n, err := unix.Poll(fds, timeout)
 		switch {
 		case errors.Is(err, unix.EINTR):
@@ -52,10 +54,26 @@ func (f *Fabric) await(ctx context.Context, d *dirt) error {
 			}
 			timeout = 0 // new networks get their numbers at once
 		}
+		if fds[4].Revents != 0 {
+			f.noteNames(d)
+		}
 		if timeout < 0 && (d.host || d.all || len(d.networks) > 0) {
 			timeout = int(gather / time.Millisecond)
 			unix.Poll(nil, timeout)
 			timeout = 0
+		}
+	}
+}
+
+// noteNames looks for networks whose namespaces have lost their names. A namespace
+// that is unmounted may live on, held by a server of ours in it: then nothing else
+// tells.
+func (f *Fabric) noteNames(d *dirt) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, k := range f.known {
+		if vni := k.network.VNI; !netns.Named(f.path(vni)) {
+			d.networks[vni] = true
 		}
 	}
 }

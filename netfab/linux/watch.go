@@ -32,6 +32,7 @@ type watch struct {
 	mu      sync.Mutex // one Changed at a time
 	sockets [2]int     // rtnetlink and nftables
 	names   int        // inotify on the directory of names
+	mounts  int        // the host's table of mounts, which tells when it changes
 	wake    int        // eventfd: an Apply is done, or the fabric closed
 	numbers map[int32]uint32
 	told    string // what was reported last and is still so
@@ -121,6 +122,10 @@ func (f *Fabric) openWatch() (err error) {
 	if _, err := unix.InotifyAddWatch(w.names, f.dir, unix.IN_DELETE|unix.IN_MOVED_FROM); err != nil {
 		return fmt.Errorf("inotify: %w", err)
 	}
+	if w.mounts, err = unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("/proc/self/mountinfo: %w", err)
+	}
+	opened = append(opened, w.mounts)
 	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return err
 	}
@@ -170,7 +175,7 @@ func (f *Fabric) closeWatch() {
 	}
 	w.open = false
 	f.wake.Swap(nil).Close()
-	for _, fd := range append(w.sockets[:], w.names) {
+	for _, fd := range append(w.sockets[:], w.names, w.mounts) {
 		unix.Close(fd)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
 	"github.com/shakenfist/cloud/netfab/linux/internal/rt"
@@ -24,6 +26,14 @@ func TestChanged(t *testing.T) {
 	f := w.fabric(Config{Tag: suiteTag})
 	breaks := w.breaks()
 	breaks["the host does not forward"] = w.sysctl(fmt.Sprintf("/proc/self/fd/%d", w.host.Fd()), "ipv4/ip_forward", "0")
+	breaks["the name of a namespace that something holds is unmounted"] = func() {
+		path := f.path(netfabtest.Broken().Networks[0].VNI)
+		ns, err := netns.Open(path)
+		w.must(err)
+		t.Cleanup(func() { ns.Close() })
+		time.Sleep(2 * time.Second) // for news of other things, which would have it looked at
+		w.must(unix.Unmount(path, unix.MNT_DETACH))
+	}
 	w.noticed(f, netfabtest.Broken(), breaks)
 	w.must(w.host.Do(func() error {
 		if wrong, err := netns.Differ(forwarding); wrong != "" || err != nil {
