@@ -195,6 +195,7 @@ func (a *Agent) Close() error {
 	if err := a.Clock.Wait(ctx, -1, a.stopped); err != nil {
 		return fmt.Errorf("node %s: its loops do not end: %w", a.Name, err)
 	}
+	a.stopped <- struct{}{} // for who closes it again
 	if a.mesh() {
 		return nil
 	}
