@@ -56,6 +56,9 @@ func (c *Cloud) DeleteInstance(ctx context.Context, id string) error {
 		}
 		i.Deletion = &spec.Deletion{Requested: now}
 		t.Put(record.WorkKey(i.Node, KindInstance, id), claims.Empty{})
+		if err := wake[spec.InstanceStatus](ctx, c, t, record.InstanceStatusKey(id)); err != nil {
+			return err
+		}
 		return c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: id, Operation: "api", Phase: "delete"})
 	})
 	return notFound(err, KindInstance, id)

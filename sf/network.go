@@ -189,6 +189,9 @@ func (c *Cloud) DeleteNetwork(ctx context.Context, id string) error {
 		n.Deletion = &spec.Deletion{Requested: now}
 		t.If(store.PrefixEmpty(record.InterfacePrefix(id)))
 		t.Put(record.EndKey(id), claims.Empty{}) // which all members watch
+		if err := wake[spec.NetworkStatus](ctx, c, t, record.NetworkStatusKey(id)); err != nil {
+			return err
+		}
 		return c.records.Event(ctx, t, Event{Time: now, Kind: KindNetwork, Object: id, Operation: "api", Phase: "delete"})
 	})
 	return notFound(err, KindNetwork, id)

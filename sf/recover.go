@@ -215,7 +215,10 @@ func (c *Cloud) ForceDeleteInstance(ctx context.Context, id string) error {
 		}
 		i.Deletion.Forced = true
 		t.If(store.Absent(record.NodeLiveKey(i.Node)))
-		return ignoreNotFound(err)
+		if err := ignoreNotFound(err); err != nil {
+			return err
+		}
+		return wake[spec.InstanceStatus](ctx, c, t, record.InstanceStatusKey(id))
 	})
 	return notFound(err, KindInstance, id)
 }

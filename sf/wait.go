@@ -109,6 +109,16 @@ func await[T any](ctx context.Context, c *Cloud, key string, get func() (*T, err
 	return last, ctx.Err()
 }
 
+// wake has whoever waits for an object look at it again although its node, which may be
+// away, has nothing to report: they watch its status, which t writes as it is.
+func wake[T any](ctx context.Context, c *Cloud, t *record.Txn, status string) error {
+	o, err := record.Get[T](ctx, c.records, status)
+	if err == nil {
+		record.Replace(t, o, o.Value)
+	}
+	return ignoreNotFound(err)
+}
+
 // follow calls look, and again whenever something below prefix has changed, until
 // look is done.
 func (c *Cloud) follow(ctx context.Context, prefix string, look func() (bool, error)) error {

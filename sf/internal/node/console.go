@@ -55,6 +55,9 @@ type consoleState struct {
 	line   []byte // the last line so far
 	told   bool   // that line was a prompt and there was an event for it
 	quiet  int    // looks in a row without output
+
+	untold bool  // there was a prompt, and no event yet
+	boots  int64 // the boot of it
 }
 
 // How often consoles are looked at: while there is output, and when there has
@@ -95,18 +98,23 @@ func (a *Agent) watchConsole(ctx context.Context, id string) (time.Duration, err
 			state.offset = end
 		}
 	}
+	if state.boots != m.Boot+m.Resets {
+		state.untold, state.boots = false, m.Boot+m.Resets
+	}
 	prompts, err := state.read(ctx, c, id)
+	state.untold = state.untold || prompts > 0
 	if err != nil {
 		return never, ignore(err, driver.ErrNotFound)
 	}
-	if prompts > 0 { // one event a look, however many a guest prints
+	if state.untold { // one event a look, however many a guest prints
 		t := a.Records.Begin()
 		if err := a.Records.Event(ctx, t, a.event(spec.KindInstance, id, "trigger", "", "login prompt")); err != nil {
 			return 0, err
 		}
 		if _, err := a.Records.Commit(ctx, t); err != nil {
-			return 0, err
+			return 0, err // what was read is not read again, but it is told when this is tried again
 		}
+		state.untold = false
 	}
 	if state.quiet > quietLooks {
 		return consoleLater, nil
