@@ -229,7 +229,7 @@ func (a *Agent) stays(network string) bool {
 func (a *Agent) want(w *wantedFabric, n *networkView) error {
 	d := netfab.Network{
 		ID: n.UUID, VNI: n.VNI, Prefix: n.Prefix(), MTU: n.MTU(),
-		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC}, DNS: a.servesNames(),
+		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC}, DNS: a.servesNames(), Isolated: !n.NAT,
 	}
 	if n.NAT && n.router.Node == a.Name {
 		d.Gateway = &netfab.Gateway{Addr: n.Gateway, NAT: true}
