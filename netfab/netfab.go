@@ -164,7 +164,7 @@ type Fabric interface {
 	// applied. It is a pure function of its arguments.
 	Attachment(networkID string, vni uint32, portID string) Attachment
 	// Frames opens the DHCP traffic of a network on this host: each Read returns
-	// one whole Ethernet frame that a guest's port sent to UDP port 67, each Write
+	// one whole Ethernet frame as a guest's port sent it to UDP port 67, each Write
 	// sends one frame towards the guests. It ends with io.EOF when the network is
 	// removed. ErrNotFound when the network is not applied here;
 	// errors.ErrUnsupported when this fabric carries no real frames.

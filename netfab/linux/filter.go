@@ -81,9 +81,10 @@ func filter(n *netfab.Network) nft.Table {
 				nft.Drop(),
 			}},
 			// A renewal is unicast to the server, which may seem to be elsewhere: it
-			// is turned to this host's end of the bridge. So is what asks for names.
+			// is turned to this host's end of the bridge, past the kernel, which would
+			// say that nobody is there. So is what asks for names.
 			{Name: "dhcp", Rules: []nft.Rule{
-				nft.Join(nft.IsNot(nft.Link, etherDst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), toBridge),
+				nft.Join(nft.IsNot(nft.Link, etherDst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), toBridge, nft.ForOther()),
 				nft.Join(ownAddr, nft.Accept()),
 				nft.Join(nobody, nft.Accept()),
 				nft.Drop(),

@@ -134,9 +134,10 @@ func drain(w wire) { w.until("nothing contains this", 1) }
 func TestFrames(t *testing.T) {
 	w := newWorld(t)
 	f := w.fabric(Config{})
-	here, away := network(1, 1), network(2, 1)
-	away.Gateway = nil
-	want := netfab.Desired{Outside: outside, Networks: []netfab.Network{here, away}}
+	here, away, alone := network(1, 1), network(2, 1), network(3, 1)
+	away.Gateway, alone.Gateway = nil, nil
+	alone.Isolated, alone.DNS = true, true
+	want := netfab.Desired{Outside: outside, Networks: []netfab.Network{here, away, alone}}
 	w.apply(f, want)
 	for _, n := range want.Networks {
 		me := n.Ports[0]
@@ -166,8 +167,8 @@ func TestFrames(t *testing.T) {
 			if !bytes.Contains(buf[:size], []byte(c.text)) {
 				t.Errorf("read % x, want the frame with %s", buf[:size], c.text)
 			}
-			if got, want := buf[6:size], c.frame[6:]; !bytes.Equal(got, want) {
-				t.Errorf("%s changed on its way: % x, sent % x", c.text, got, want)
+			if got := buf[:size]; !bytes.Equal(got, c.frame) {
+				t.Errorf("network %d: %s changed on its way: % x, sent % x", n.VNI, c.text, got, c.frame)
 			}
 		}
 		offer := ether(me.MAC, n.Router.MAC, 0x0800, udp(n.Router.Addr, me.Addr, 67, 68, "OFFER"))

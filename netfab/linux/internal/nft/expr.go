@@ -155,8 +155,13 @@ func SetLink(offset uint32, value []byte) Rule {
 
 // ForHost makes a frame one for this host, where the kernel has it noted for
 // another: rewriting its destination comes too late for that.
-func ForHost() Rule {
-	return append(Value([]byte{unix.PACKET_HOST}), &expr.Meta{Key: expr.MetaKeyPKTTYPE, SourceRegister: true, Register: 1})
+func ForHost() Rule { return packetType(unix.PACKET_HOST) }
+
+// ForOther makes a frame one for another host: packet sockets get it, IP does not.
+func ForOther() Rule { return packetType(unix.PACKET_OTHERHOST) }
+
+func packetType(t byte) Rule {
+	return append(Value([]byte{t}), &expr.Meta{Key: expr.MetaKeyPKTTYPE, SourceRegister: true, Register: 1})
 }
 
 // Verdicts.
