@@ -57,22 +57,28 @@ func filter(n *netfab.Network) nft.Table {
 		nft.Join(ownMAC, nft.NotInSet(macSet.Name), nft.Drop()),
 		nft.Join(nft.Is(nft.Link, etherType, 0x08, 0x06), nft.Goto("arp")),
 		nft.Join(nft.IsNot(nft.Link, etherType, 0x08, 0x00), nft.Drop()),
+		// What has no sound header has no port for the rules below, and may well have
+		// one for a guest that reads frames by itself, as DHCP clients do.
+		nft.Join(nft.Sound(), nft.Goto("packet")),
+		nft.Drop(),
+	}
+	packet := []nft.Rule{
 		nft.Join(fromDHCP, nft.Drop()),
 		nft.Join(toDHCP, nft.Goto("dhcp")),
 	}
 	mesh := []nft.Rule{nft.Join(toDHCP, nft.Drop()), nft.Join(fromDHCP, nft.Drop())}
 	if n.DNS {
-		prerouting = append(prerouting, toDNS(n, ipv4, nft.Goto("dns"))...)
+		packet = append(packet, toDNS(n, ipv4, nft.Goto("dns"))...)
 	}
 	if n.Gateway == nil { // else that is the router's
 		direct := nft.Join(nft.Is(nft.Link, etherDst, bridge...), nft.Drop())
-		prerouting, mesh = append(prerouting, direct), append(mesh, direct)
+		packet, mesh = append(packet, direct), append(mesh, direct)
 	}
 	return nft.Table{
 		Family: nftables.TableFamilyBridge, Name: tableName, Sets: []nft.Set{macSet, addrSet},
 		Chains: []nft.Chain{
-			{Name: "prerouting", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting, Priority: -300,
-				Rules: append(prerouting, nft.Join(ownAddr, nft.Accept()), nft.Drop())},
+			{Name: "prerouting", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting, Priority: -300, Rules: prerouting},
+			{Name: "packet", Rules: append(packet, nft.Join(ownAddr, nft.Accept()), nft.Drop())},
 			{Name: "arp", Rules: []nft.Rule{
 				nft.Join(nft.IsNot(nft.Network, 0, 0, 1, 0x08, 0x00, 6, 4), nft.Drop()),
 				nft.Join(ownARP, nft.Accept()),

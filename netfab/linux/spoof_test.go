@@ -73,6 +73,10 @@ func TestFilter(t *testing.T) {
 		{"spanning tree", ether("01:80:c2:00:00:00", me.MAC, 38, append([]byte{0x42, 0x42, 3}, make([]byte, 43)...)), false},
 		{"LLDP", ether("01:80:c2:00:00:0e", me.MAC, 0x88cc, make([]byte, 46)), false},
 		{"RARP", ether(broadcastMAC, me.MAC, 0x8035, arp(3, me.MAC, nowhere, me.MAC, nowhere)), false},
+		{"a DHCP answer of another version of IP", ether(other.MAC, me.MAC, 0x0800, broken(0, 0x55, udp(me.Addr, other.Addr, 67, 68, "PAYLOAD"))), false},
+		{"a DHCP answer longer than its frame", ether(other.MAC, me.MAC, 0x0800, broken(2, 0x7f, udp(me.Addr, other.Addr, 67, 68, "PAYLOAD"))), false},
+		{"a DHCP answer shorter than its header", ether(other.MAC, me.MAC, 0x0800, broken(3, 19, udp(me.Addr, other.Addr, 67, 68, "PAYLOAD"))), false},
+		{"a header that is none", ether(other.MAC, me.MAC, 0x0800, broken(0, 0x44, udp(me.Addr, other.Addr, 1, 1, "PAYLOAD"))), false},
 		{"a frame without a header's worth", ether(other.MAC, me.MAC, 0x0800, []byte{0x45}), false},
 	} {
 		a.send(c.frame)
@@ -95,6 +99,12 @@ func TestFilter(t *testing.T) {
 	if arrived := b.until("MARKER", patience); len(arrived) != 2 {
 		t.Errorf("from the NIC without an address came %d frames, want its ARP probe alone", len(arrived)-1)
 	}
+}
+
+// broken is a packet with another byte somewhere.
+func broken(at int, value byte, packet []byte) []byte {
+	packet[at] = value
+	return packet
 }
 
 // awaitHello sends a DHCP question until it is read: a port takes a moment to

@@ -70,6 +70,10 @@ func EtherType() Rule { return Rule{&expr.Meta{Key: expr.MetaKeyPROTOCOL, Regist
 // Proto matches the transport protocol (unix.IPPROTO_UDP).
 func Proto(number byte) Rule { return meta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{number}) }
 
+// Sound matches packets with a header that the kernel would take: of a version, of
+// lengths that fit each other and the frame.
+func Sound() Rule { return Rule{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}} }
+
 // IPv4 matches IPv4 in the inet family.
 func IPv4() Rule { return meta(expr.MetaKeyNFPROTO, expr.CmpOpEq, []byte{unix.NFPROTO_IPV4}) }
 
