@@ -33,6 +33,7 @@ const (
 	etherDst, etherSrc, etherType = 0, 6, 12
 	ipProto, ipSrc, ipDst         = 9, 12, 16
 	arpOp, arpMAC, arpAddr        = 6, 8, 14
+	arpTarget                     = 24
 	sport, dport                  = 0, 2
 )
 
@@ -45,6 +46,7 @@ func filter(n *netfab.Network) nft.Table {
 	ownAddr := nft.Join(ownMAC, nft.Load(nft.Network, ipSrc, 4, afterMAC), nft.InSet(addrSet.Name))
 	ownARPMAC := nft.Join(fromPort, nft.Load(nft.Network, arpMAC, 6, afterName))
 	ownARP := nft.Join(ownARPMAC, nft.Load(nft.Network, arpAddr, 4, afterMAC), nft.InSet(addrSet.Name))
+	ownProbe := nft.Join(ownARPMAC, nft.Load(nft.Network, arpTarget, 4, afterMAC), nft.InSet(addrSet.Name))
 	ipv4 := nft.Is(nft.Link, etherType, 0x08, 0x00)
 	udp := nft.Join(ipv4, nft.Is(nft.Network, ipProto, unix.IPPROTO_UDP))
 	toDHCP := nft.Join(udp, nft.Is(nft.Transport, dport, 0, 67))
@@ -82,8 +84,9 @@ func filter(n *netfab.Network) nft.Table {
 			{Name: "arp", Rules: []nft.Rule{
 				nft.Join(nft.IsNot(nft.Network, 0, 0, 1, 0x08, 0x00, 6, 4), nft.Drop()),
 				nft.Join(ownARP, nft.Accept()),
-				nft.Join(ownARPMAC, nft.InSet(macSet.Name), // is anybody using this address?
-					nft.Is(nft.Network, arpOp, 0, 1), nft.Is(nft.Network, arpAddr, 0, 0, 0, 0), nft.Accept()),
+				// Is anybody using its address? Asking so about another's would be telling
+				// that one, while it asks the same, that somebody does (RFC 5227, 2.1.1).
+				nft.Join(ownProbe, nft.Is(nft.Network, arpOp, 0, 1), nft.Is(nft.Network, arpAddr, 0, 0, 0, 0), nft.Accept()),
 				nft.Drop(),
 			}},
 			// A renewal is unicast to the server, which may seem to be elsewhere: it
