@@ -156,7 +156,9 @@ type Fabric interface {
 	// removes what is ours and no longer wanted. It is idempotent, survives being
 	// killed at any point (the next Apply completes), and touches nothing that is
 	// not provably ours. When some networks fail the others are still applied; the
-	// error joins one *NetworkError per failed network.
+	// error joins one *NetworkError per failed network, and a *HostError for each of
+	// the host's own parts that failed. With any other error in it nobody knows what
+	// was applied.
 	Apply(ctx context.Context, want Desired) error
 	// Observe reports what of ours exists on the host now.
 	Observe(ctx context.Context) (Observed, error)
@@ -183,6 +185,16 @@ func (e *NetworkError) Error() string { return "network " + e.Network + ": " + e
 
 // Unwrap returns the cause.
 func (e *NetworkError) Unwrap() error { return e.Err }
+
+// HostError is the failure of what is no network's within an Apply: the outside, or
+// what a crash left. Networks are applied beside it; those that cannot be without
+// have a NetworkError of their own.
+type HostError struct{ Err error }
+
+func (e *HostError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *HostError) Unwrap() error { return e.Err }
 
 // Observed is what of ours exists on a host, in the terms of Desired as far as
 // the host can tell.
