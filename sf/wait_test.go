@@ -10,6 +10,7 @@ import (
 	"github.com/shakenfist/cloud/driver/fake"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/sftest"
+	"github.com/shakenfist/cloud/store"
 )
 
 // waiting begins a wait, and returns how it ended once it has been let on.
@@ -75,4 +76,44 @@ func TestWaitsHearOfCalls(t *testing.T) {
 			t.Errorf("waiting for what was deleted by force to be gone: %v", err)
 		}
 	})
+}
+
+// What happens between the call of Watch and the first look at what it returns is not
+// missed, so that a list in between leaves no gap.
+func TestWatchBeginsWithItsCall(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	changes := c.Watch(ctx, sf.KindNetwork)
+	n, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Netblock: "10.0.0.0/24"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ComeToRest(t)
+	for id, err := range changes {
+		if err != nil || id != n.UUID {
+			t.Errorf("%q, %v", id, err)
+		}
+		break
+	}
+	if err := c.Store.Compact(ctx, revision(t, c)); err != nil {
+		t.Fatal(err)
+	}
+	for id, err := range changes {
+		if !errors.Is(err, store.ErrCompacted) {
+			t.Errorf("from what is forgotten: %q, %v", id, err)
+		}
+	}
+	for id, err := range c.Watch(ctx, sf.KindNode) {
+		if !errors.Is(err, sf.ErrInvalid) {
+			t.Errorf("nodes: %q, %v", id, err)
+		}
+	}
+}
+
+func revision(t *testing.T, c *sftest.Cloud) store.Revision {
+	t.Helper()
+	l, err := c.Store.List(t.Context(), "", store.Page{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Revision
 }

@@ -120,3 +120,26 @@ func TestDownloadOfNothing(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 }
+
+// A server that does not wait with the answer, since it is to stop, is not asked again
+// without a pause.
+func TestWaitOperationPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		c := patient(t, func(r *http.Request) (*http.Response, error) {
+			if r.URL.Path == "/auth" {
+				return reply("application/json", `{"access_token": "t"}`)
+			}
+			if asked++; asked > 1000 {
+				t.Fatal("it is asked all the time")
+			}
+			return reply("application/json", `{"id": "op", "kind": "reboot", "state": "started"}`)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		op := &spec.Operation{ID: "op", Instance: "u", Kind: spec.OpReboot, Status: spec.OperationStatus{State: spec.OperationStarted}}
+		if _, err := c.WaitOperation(ctx, op, nil); !errors.Is(err, spec.ErrTimeout) || asked < 10 {
+			t.Errorf("after %d requests: %v", asked, err)
+		}
+	})
+}

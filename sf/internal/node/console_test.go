@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/shakenfist/cloud/driver"
 )
@@ -37,7 +38,12 @@ func TestLookEnds(t *testing.T) {
 		}
 		got <- c.read
 	}()
-	if read := <-got; read > 20*mostOutput {
-		t.Errorf("%d bytes were read in ten looks", read)
+	select {
+	case read := <-got:
+		if read > 20*mostOutput {
+			t.Errorf("%d bytes were read in ten looks", read)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("a look does not end")
 	}
 }
