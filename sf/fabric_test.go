@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -182,5 +183,50 @@ func TestNamesOfSeveral(t *testing.T) {
 		if err != nil || len(n.Services) != 1 || n.Services[0].Address.String() != test.want {
 			t.Errorf("the guest is to ask %+v, %v, want %s", n.Services, err, test.want)
 		}
+	}
+}
+
+// curious is a fabric whose DHCP traffic looks at the cloud when it ends, as one whose
+// Close waits for somebody who does.
+type curious struct {
+	netfab.Fabric
+	look atomic.Pointer[func()]
+}
+
+func (f *curious) Frames(ctx context.Context, id string) (io.ReadWriteCloser, error) {
+	r, w := io.Pipe()
+	return &ending{r, w, f}, nil
+}
+
+type ending struct {
+	io.Reader
+	*io.PipeWriter
+	fabric *curious
+}
+
+func (e *ending) Close() error {
+	if look := e.fabric.look.Load(); look != nil {
+		(*look)()
+	}
+	return e.PipeWriter.Close()
+}
+
+// TestServersEndAside ends a network's servers without holding up whoever asks the agent
+// something meanwhile: it may take as long as the fabric takes for what it is at.
+func TestServersEndAside(t *testing.T) {
+	f := &curious{}
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		f.Fabric = cfg.Node.Fabric
+		cfg.Node.Fabric = f
+	})
+	ctx := sftest.Context(t)
+	n := newNetwork(t, c, "10.0.0.0/24")
+	looked := func() { c.Stats() }
+	f.look.Store(&looked)
+	if err := c.DeleteNetwork(ctx, n.UUID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitNetwork(ctx, n.UUID, sf.NetworkGone); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 
 	"github.com/shakenfist/cloud/dhcpd"
 	"github.com/shakenfist/cloud/netfab"
@@ -32,13 +34,17 @@ func (a *Agent) serveDHCP(ctx context.Context, w *wantedFabric, failed map[strin
 			}
 		}
 	}
+	var gone []*dhcpServer
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	for id, s := range a.fabric.dhcp {
+	for _, id := range sorted(slices.Collect(maps.Keys(a.fabric.dhcp))) {
 		if !wanted[id] {
-			s.conn.Close()
+			gone = append(gone, a.fabric.dhcp[id])
 			delete(a.fabric.dhcp, id)
 		}
+	}
+	a.mu.Unlock()
+	for _, s := range gone { // which may wait for a look of the fabric's at the whole host
+		s.conn.Close()
 	}
 	return errs
 }

@@ -56,13 +56,17 @@ func (a *Agent) serveNames(ctx context.Context, w *wantedFabric, failed map[stri
 			}
 		}
 	}
+	var gone []*nameServer
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	for _, id := range sorted(slices.Collect(maps.Keys(a.fabric.names))) {
 		if !wanted[id] {
-			a.fabric.names[id].close()
+			gone = append(gone, a.fabric.names[id])
 			delete(a.fabric.names, id)
 		}
+	}
+	a.mu.Unlock()
+	for _, s := range gone { // which may wait for a look of the fabric's at the whole host
+		s.close()
 	}
 	return errs
 }
