@@ -1,13 +1,18 @@
 package sf_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/shakenfist/cloud/configdrive"
 	"github.com/shakenfist/cloud/netfab"
 	fabric "github.com/shakenfist/cloud/netfab/fake"
 	"github.com/shakenfist/cloud/sf"
@@ -127,6 +132,101 @@ func TestOutsideFails(t *testing.T) {
 	if _, err := c.WaitInstance(ctx, i.UUID, func(i *sf.Instance) (bool, error) {
 		return i.Status.Wait != nil && strings.Contains(i.Status.Wait.Reason, "uplink eth1 is no device"), nil
 	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listening is a fabric whose name servers hear nothing.
+type listening struct{ netfab.Fabric }
+
+func (listening) Listen(ctx context.Context, id string) (net.PacketConn, net.Listener, error) {
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	conns, err := net.Listen("tcp", "127.0.0.1:0")
+	return packets, conns, err
+}
+
+// TestNamesOfSeveral tells a guest on several networks to ask where more than the names of
+// one network is known.
+func TestNamesOfSeveral(t *testing.T) {
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) { cfg.Node.Fabric = listening{cfg.Node.Fabric} })
+	ctx := sftest.Context(t)
+	var inside [2]*sf.Network
+	for k := range inside {
+		n, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "inside", Netblock: fmt.Sprintf("10.0.%d.0/24", k), DHCP: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside[k] = n
+	}
+	out := newNetwork(t, c, "10.0.9.0/24")
+	for _, test := range []struct {
+		networks []*sf.Network
+		want     string
+	}{
+		{[]*sf.Network{inside[0], out, inside[1]}, "10.0.9.1"},
+		{[]*sf.Network{inside[1], inside[0]}, "10.0.1.1"},
+	} {
+		want := small("one")
+		for _, n := range test.networks {
+			want.Interfaces = append(want.Interfaces, sf.InterfaceSpec{Network: n.UUID})
+		}
+		i := newInstance(t, c, want)
+		image := c.Host.Content(i.UUID, "vdb")
+		drive, err := configdrive.Read(bytes.NewReader(image), int64(len(image)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := drive.NetworkData()
+		if err != nil || len(n.Services) != 1 || n.Services[0].Address.String() != test.want {
+			t.Errorf("the guest is to ask %+v, %v, want %s", n.Services, err, test.want)
+		}
+	}
+}
+
+// curious is a fabric whose DHCP traffic looks at the cloud when it ends, as one whose
+// Close waits for somebody who does.
+type curious struct {
+	netfab.Fabric
+	look atomic.Pointer[func()]
+}
+
+func (f *curious) Frames(ctx context.Context, id string) (io.ReadWriteCloser, error) {
+	r, w := io.Pipe()
+	return &ending{r, w, f}, nil
+}
+
+type ending struct {
+	io.Reader
+	*io.PipeWriter
+	fabric *curious
+}
+
+func (e *ending) Close() error {
+	if look := e.fabric.look.Load(); look != nil {
+		(*look)()
+	}
+	return e.PipeWriter.Close()
+}
+
+// TestServersEndAside ends a network's servers without holding up whoever asks the agent
+// something meanwhile: it may take as long as the fabric takes for what it is at.
+func TestServersEndAside(t *testing.T) {
+	f := &curious{}
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		f.Fabric = cfg.Node.Fabric
+		cfg.Node.Fabric = f
+	})
+	ctx := sftest.Context(t)
+	n := newNetwork(t, c, "10.0.0.0/24")
+	looked := func() { c.Stats() }
+	f.look.Store(&looked)
+	if err := c.DeleteNetwork(ctx, n.UUID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitNetwork(ctx, n.UUID, sf.NetworkGone); err != nil {
 		t.Fatal(err)
 	}
 }

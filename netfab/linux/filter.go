@@ -72,9 +72,16 @@ func filter(n *netfab.Network) nft.Table {
 	if n.DNS {
 		packet = append(packet, toDNS(n, ipv4, nft.Goto("dns"))...)
 	}
+	var input []nft.Rule
 	if n.Gateway == nil { // else that is the router's
 		direct := nft.Join(nft.Is(nft.Link, etherDst, bridge...), nft.Drop())
 		packet, mesh = append(packet, direct), append(mesh, direct)
+		// Ports have MACs of their own too, and broadcasts are for everybody.
+		input = append(input, nft.Join(nft.Is(nft.Link, etherType, 0x08, 0x06), nft.Accept()), nft.Join(toDHCP, nft.Accept()))
+		if n.DNS {
+			input = append(input, toDNS(n, ipv4, nft.Accept())...)
+		}
+		input = append(input, nft.Drop())
 	}
 	return nft.Table{
 		Family: nftables.TableFamilyBridge, Name: tableName, Sets: []nft.Set{macSet, addrSet},
@@ -103,6 +110,7 @@ func filter(n *netfab.Network) nft.Table {
 			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Rules: []nft.Rule{
 				nft.Join(toDHCP, nft.Drop()),
 			}},
+			{Name: "input", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookInput, Rules: input},
 		},
 	}
 }

@@ -5,9 +5,12 @@ package linux
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,7 +54,8 @@ func TestFloatingMoves(t *testing.T) {
 		out.WriteToUDPAddrPort([]byte("as before"), world)
 		ping(t, a.NS, far.Addr(), 56) // takes the same way, later
 		for _, p := range capture() {
-			if src, _ := netip.AddrFromSlice(p[26:30]); src == float && p[23] == 17 {
+			src, _ := netip.AddrFromSlice(p[26:30])
+			if dst, _ := netip.AddrFromSlice(p[30:34]); src == float && dst == far.Addr() && p[23] == 17 {
 				return true
 			}
 		}
@@ -90,34 +94,43 @@ func TestFloatingMoves(t *testing.T) {
 	}
 }
 
-// name answers every UDP datagram to a guest's port 7 with a name.
+// name answers every UDP datagram to a guest's port 7 with a name and what it was asked.
 func name(t *testing.T, ns *netns.NS, addr netip.Addr, name string) {
 	t.Helper()
 	conn := listenUDP(t, ns, netip.AddrPortFrom(addr, 7).String())
 	go func() {
 		buf := make([]byte, 1<<16)
 		for {
-			_, from, err := conn.ReadFromUDPAddrPort(buf)
+			size, from, err := conn.ReadFromUDPAddrPort(buf)
 			if err != nil {
 				return
 			}
-			conn.WriteToUDPAddrPort([]byte(name), from)
+			conn.WriteToUDPAddrPort([]byte(name+string(buf[:size])), from)
 		}
 	}()
 }
 
-// ask asks such a server for its name.
+// ask asks such a server for its name; answers to earlier questions do not count.
 func ask(conn *net.UDPConn, server netip.AddrPort, wait time.Duration) string {
+	question := fmt.Sprintf(", %d?", questions.Add(1))
 	buf := make([]byte, 1<<16)
 	for end := time.Now().Add(wait); time.Now().Before(end); {
-		conn.WriteToUDPAddrPort([]byte("who?"), server)
+		conn.WriteToUDPAddrPort([]byte(question), server)
 		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // then ask again
-		if size, from, err := conn.ReadFromUDPAddrPort(buf); err == nil && from == server {
-			return string(buf[:size])
+		for {
+			size, from, err := conn.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				break
+			}
+			if name, ok := strings.CutSuffix(string(buf[:size]), question); ok && from == server {
+				return name
+			}
 		}
 	}
 	return ""
 }
+
+var questions atomic.Int64
 
 // Killed in the middle of taking a floating address away, the next process takes
 // away the rest of it, and nothing of another's.
