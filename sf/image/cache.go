@@ -78,6 +78,10 @@ const (
 	tmpDir     = "tmp"
 )
 
+// FilesIn is the directory of a cache's images: the only one in which what lies under
+// a disk can be.
+func FilesIn(dir string) string { return filepath.Join(dir, imagesDir) }
+
 // NewCache opens the cache in dir, which is created if need be, and removes what
 // a crash left half done. Unfinished downloads stay and are resumed.
 func NewCache(dir string, c CacheConfig) (*Cache, error) {
