@@ -156,7 +156,9 @@ type Fabric interface {
 	// removes what is ours and no longer wanted. It is idempotent, survives being
 	// killed at any point (the next Apply completes), and touches nothing that is
 	// not provably ours. When some networks fail the others are still applied; the
-	// error joins one *NetworkError per failed network.
+	// error joins one *NetworkError per failed network, and a *HostError for each of
+	// the host's own parts that failed. With any other error in it nobody knows what
+	// was applied.
 	Apply(ctx context.Context, want Desired) error
 	// Observe reports what of ours exists on the host now.
 	Observe(ctx context.Context) (Observed, error)
@@ -164,7 +166,7 @@ type Fabric interface {
 	// applied. It is a pure function of its arguments.
 	Attachment(networkID string, vni uint32, portID string) Attachment
 	// Frames opens the DHCP traffic of a network on this host: each Read returns
-	// one whole Ethernet frame that a guest's port sent to UDP port 67, each Write
+	// one whole Ethernet frame as a guest's port sent it to UDP port 67, each Write
 	// sends one frame towards the guests. It ends with io.EOF when the network is
 	// removed. ErrNotFound when the network is not applied here;
 	// errors.ErrUnsupported when this fabric carries no real frames.
@@ -183,6 +185,16 @@ func (e *NetworkError) Error() string { return "network " + e.Network + ": " + e
 
 // Unwrap returns the cause.
 func (e *NetworkError) Unwrap() error { return e.Err }
+
+// HostError is the failure of what is no network's within an Apply: the outside, or
+// what a crash left. Networks are applied beside it; those that cannot be without
+// have a NetworkError of their own.
+type HostError struct{ Err error }
+
+func (e *HostError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *HostError) Unwrap() error { return e.Err }
 
 // Observed is what of ours exists on a host, in the terms of Desired as far as
 // the host can tell.

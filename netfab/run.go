@@ -13,8 +13,8 @@ var ErrAborted = errors.New("netfab: aborted")
 
 // Run executes steps in order through do, as Apply promises: the first failure
 // of a network ends that network's steps and no other's, and is one
-// *NetworkError; without an outside no gateway is made. Networks in bad are
-// left as they are and their errors joined in. A context that is done and
+// *NetworkError; without an outside no gateway is made. What fails of no network is
+// a *HostError. Networks in bad are left as they are and their errors joined in. A context that is done and
 // ErrAborted end the run.
 func Run(ctx context.Context, steps []Step, bad []*NetworkError, do func(Step) error) error {
 	failed := map[string]bool{}
@@ -30,7 +30,7 @@ func Run(ctx context.Context, steps []Step, bad []*NetworkError, do func(Step) e
 		}
 		err := ctx.Err()
 		if err == nil && s.Op == GatewaySet && outside != nil {
-			err = errors.New("the outside segment could not be set up")
+			err = fmt.Errorf("the outside segment could not be set up: %w", outside)
 		}
 		if err == nil {
 			err = do(s)
@@ -40,7 +40,7 @@ func Run(ctx context.Context, steps []Step, bad []*NetworkError, do func(Step) e
 		case ctx.Err() != nil || errors.Is(err, ErrAborted):
 			return errors.Join(append(errs, err)...)
 		case s.Network == "":
-			errs = append(errs, fmt.Errorf("%s: %w", s.Op, err))
+			errs = append(errs, &HostError{Err: fmt.Errorf("%s: %w", s.Op, err)})
 			if s.Op == OutsideSet {
 				outside = err
 			}

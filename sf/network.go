@@ -113,19 +113,22 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 // routerNode chooses the node that routes a new network, any that is live unless one
 // is given, and says how large a frame of the underlay is on all nodes.
 func (c *Cloud) routerNode(ctx context.Context, given string) (name string, mtu int, err error) {
-	nodes, err := c.Nodes(ctx)
+	nodes, err := c.roster(ctx)
 	if err != nil {
 		return "", 0, err
 	}
 	var live, open []string
-	for _, n := range nodes {
+	err = nodes.each(func(n *Node) {
 		carries := cmp.Or(n.MTU, 1500)
 		if mtu = min(carries, cmp.Or(mtu, carries)); !n.Live {
-			continue
+			return
 		}
 		if live = append(live, n.Name); !n.Cordoned {
 			open = append(open, n.Name)
 		}
+	})
+	if err != nil {
+		return "", 0, err
 	}
 	switch {
 	case given != "":

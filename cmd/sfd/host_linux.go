@@ -89,7 +89,7 @@ func probeKernel(ctx context.Context, names string, mesh bool) (err error) {
 	}()
 	for _, want := range probes(mesh) {
 		if err := fabric.Apply(ctx, want); err != nil {
-			return fmt.Errorf("this kernel lacks what networks need (bridge, veth, tun, vxlan, nf_tables with nat): %w; "+
+			return fmt.Errorf("this kernel lacks what networks need (bridge, veth, tun, vxlan, nf_tables with nat, nf_conntrack_netlink): %w; "+
 				"Debian's linux-image-amd64 has all of it", err)
 		}
 	}
@@ -123,12 +123,16 @@ func probes(mesh bool) []netfab.Desired {
 			Gateway: &netfab.Gateway{Addr: netip.MustParseAddr("192.0.2.2"), NAT: true},
 		}},
 	}
+	// A router that goes takes its connections along.
+	routerless := plain
+	routerless.Networks = []netfab.Network{plain.Networks[0].Clone()}
+	routerless.Networks[0].Gateway = nil
 	if !mesh {
-		return []netfab.Desired{plain}
+		return []netfab.Desired{plain, routerless}
 	}
 	meshed := plain
 	meshed.Underlay.Addr = netfab.First(prefix)
-	return []netfab.Desired{plain, meshed}
+	return []netfab.Desired{plain, routerless, meshed}
 }
 
 // newNetNS makes a network namespace that lives as long as the file.

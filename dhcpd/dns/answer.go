@@ -48,8 +48,9 @@ func (t *Table) Answer(query []byte) (reply []byte, v Verdict) {
 		return t.pointer(header, q, t.addrs[addr]), Answered
 	}
 	addrs, known := t.names[name]
+	known = known || name == t.network && name != "" && !about(q.Type)
 	if !known {
-		if t.own(name) {
+		if t.own(name, q.Type) {
 			return refuse(header, &q, dnsmessage.RCodeNameError), Answered
 		}
 		return nil, Forwarded

@@ -81,7 +81,19 @@ func TestAnswer(t *testing.T) {
 		{"six.", dnsmessage.TypeAAAA, "NameError"},
 		{"nobody.", dnsmessage.TypeA, "NameError"},
 		{"nobody.cloud.internal.", dnsmessage.TypeA, "NameError"},
-		{"cloud.internal.", dnsmessage.TypeSOA, "NameError"},
+		// These have no records and names below them: to say that they do not exist says that of those too.
+		{"cloud.internal.", dnsmessage.TypeSOA, "Success"},
+		{"lan.cloud.internal.", dnsmessage.TypeA, "Success"},
+		{"lan.", dnsmessage.TypeA, "Success"},
+		{"internal.", dnsmessage.TypeA, "NameError"},
+		// A guest that validates asks the world about its top-level domains.
+		{"com.", dnsmessage.Type(43), ""}, // DS
+		{"com.", dnsmessage.Type(48), ""}, // DNSKEY
+		{"com.", dnsmessage.TypeNS, ""},
+		{"lan.", dnsmessage.TypeNS, ""}, // it might be called like one
+		{"com.", dnsmessage.TypeSOA, ""},
+		{"com.", dnsmessage.TypeA, "NameError"},
+		{"web.", dnsmessage.Type(43), "Success"},
 		{"nobody.lan.", dnsmessage.TypeA, ""},
 		{"web.example.com.", dnsmessage.TypeA, ""},
 		{"notcloud.internal.", dnsmessage.TypeA, ""},

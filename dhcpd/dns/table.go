@@ -3,6 +3,8 @@ package dns
 import (
 	"net/netip"
 	"strings"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // Network is whose names are answered.
@@ -25,10 +27,11 @@ type Host struct {
 // Table is an immutable snapshot of a network's names. It is safe for concurrent
 // use. Make one with [NewTable].
 type Table struct {
-	zone   string // ".cloud.internal", or empty
-	prefix netip.Prefix
-	names  map[string][]netip.Addr // in lower case, without a dot at the end
-	addrs  map[netip.Addr]string
+	zone    string // ".cloud.internal", or empty
+	network string // "lan", or empty
+	prefix  netip.Prefix
+	names   map[string][]netip.Addr // in lower case, without a dot at the end
+	addrs   map[netip.Addr]string
 }
 
 // NewTable returns the hosts of a network as a table. Names that are not fit to be
@@ -39,6 +42,13 @@ func NewTable(n Network, hosts []Host) *Table {
 	network, zone := strings.ToLower(n.Name), strings.ToLower(strings.Trim(n.Zone, "."))
 	if domain(zone) {
 		t.zone = "." + zone
+		t.names[zone] = nil
+	}
+	if label(network) { // what is above the hosts' names exists
+		t.network = network
+		if t.zone != "" {
+			t.names[network+t.zone] = nil
+		}
 	}
 	for _, h := range hosts {
 		name := strings.ToLower(h.Name)
@@ -63,10 +73,18 @@ func NewTable(n Network, hosts []Host) *Table {
 }
 
 // own reports whether a name is answered here whether it exists or not: no other
-// server can know a name of one label, or one of the zone.
-func (t *Table) own(name string) bool {
-	return name != "" && !strings.Contains(name, ".") ||
+// server knows a host of one label, or a name of the zone. (A domain of one label is
+// the world's: see about.)
+func (t *Table) own(name string, kind dnsmessage.Type) bool {
+	return name != "" && !strings.Contains(name, ".") && !about(kind) ||
 		t.zone != "" && (strings.HasSuffix(name, t.zone) || name == t.zone[1:])
+}
+
+// about reports whether records of a type are about domains, top-level ones too, rather
+// than about hosts. Who validates answers asks for them.
+func about(kind dnsmessage.Type) bool {
+	const ds, dnskey = 43, 48
+	return kind == dnsmessage.TypeNS || kind == dnsmessage.TypeSOA || kind == ds || kind == dnskey
 }
 
 // reverse reads the address out of a reverse name; ok is false for other names.

@@ -19,7 +19,8 @@
 // neither other guests nor the mesh, only Frames; what they send from it, nobody.
 //
 // Beside its namespaces the fabric changes of the host: one bridge, one nftables
-// table, accept rules for that bridge in foreign forward chains that drop by
-// default (marked, and removed with the bridge), and net.ipv4.ip_forward, which
-// is set to 1 where there is an outside and never set back.
+// table, accept rules in foreign forward chains that drop by default, for what
+// goes to that bridge and from it to the world (marked, and removed with the
+// bridge), and net.ipv4.ip_forward, which is set to 1 where there is an outside
+// and never set back.
 package linux

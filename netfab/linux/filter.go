@@ -33,6 +33,7 @@ const (
 	etherDst, etherSrc, etherType = 0, 6, 12
 	ipProto, ipSrc, ipDst         = 9, 12, 16
 	arpOp, arpMAC, arpAddr        = 6, 8, 14
+	arpTarget                     = 24
 	sport, dport                  = 0, 2
 )
 
@@ -45,6 +46,7 @@ func filter(n *netfab.Network) nft.Table {
 	ownAddr := nft.Join(ownMAC, nft.Load(nft.Network, ipSrc, 4, afterMAC), nft.InSet(addrSet.Name))
 	ownARPMAC := nft.Join(fromPort, nft.Load(nft.Network, arpMAC, 6, afterName))
 	ownARP := nft.Join(ownARPMAC, nft.Load(nft.Network, arpAddr, 4, afterMAC), nft.InSet(addrSet.Name))
+	ownProbe := nft.Join(ownARPMAC, nft.Load(nft.Network, arpTarget, 4, afterMAC), nft.InSet(addrSet.Name))
 	ipv4 := nft.Is(nft.Link, etherType, 0x08, 0x00)
 	udp := nft.Join(ipv4, nft.Is(nft.Network, ipProto, unix.IPPROTO_UDP))
 	toDHCP := nft.Join(udp, nft.Is(nft.Transport, dport, 0, 67))
@@ -57,33 +59,48 @@ func filter(n *netfab.Network) nft.Table {
 		nft.Join(ownMAC, nft.NotInSet(macSet.Name), nft.Drop()),
 		nft.Join(nft.Is(nft.Link, etherType, 0x08, 0x06), nft.Goto("arp")),
 		nft.Join(nft.IsNot(nft.Link, etherType, 0x08, 0x00), nft.Drop()),
+		// What has no sound header has no port for the rules below, and may well have
+		// one for a guest that reads frames by itself, as DHCP clients do.
+		nft.Join(nft.Sound(), nft.Goto("packet")),
+		nft.Drop(),
+	}
+	packet := []nft.Rule{
 		nft.Join(fromDHCP, nft.Drop()),
 		nft.Join(toDHCP, nft.Goto("dhcp")),
 	}
 	mesh := []nft.Rule{nft.Join(toDHCP, nft.Drop()), nft.Join(fromDHCP, nft.Drop())}
 	if n.DNS {
-		prerouting = append(prerouting, toDNS(n, ipv4, nft.Goto("dns"))...)
+		packet = append(packet, toDNS(n, ipv4, nft.Goto("dns"))...)
 	}
+	var input []nft.Rule
 	if n.Gateway == nil { // else that is the router's
 		direct := nft.Join(nft.Is(nft.Link, etherDst, bridge...), nft.Drop())
-		prerouting, mesh = append(prerouting, direct), append(mesh, direct)
+		packet, mesh = append(packet, direct), append(mesh, direct)
+		// Ports have MACs of their own too, and broadcasts are for everybody.
+		input = append(input, nft.Join(nft.Is(nft.Link, etherType, 0x08, 0x06), nft.Accept()), nft.Join(toDHCP, nft.Accept()))
+		if n.DNS {
+			input = append(input, toDNS(n, ipv4, nft.Accept())...)
+		}
+		input = append(input, nft.Drop())
 	}
 	return nft.Table{
 		Family: nftables.TableFamilyBridge, Name: tableName, Sets: []nft.Set{macSet, addrSet},
 		Chains: []nft.Chain{
-			{Name: "prerouting", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting, Priority: -300,
-				Rules: append(prerouting, nft.Join(ownAddr, nft.Accept()), nft.Drop())},
+			{Name: "prerouting", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting, Priority: -300, Rules: prerouting},
+			{Name: "packet", Rules: append(packet, nft.Join(ownAddr, nft.Accept()), nft.Drop())},
 			{Name: "arp", Rules: []nft.Rule{
 				nft.Join(nft.IsNot(nft.Network, 0, 0, 1, 0x08, 0x00, 6, 4), nft.Drop()),
 				nft.Join(ownARP, nft.Accept()),
-				nft.Join(ownARPMAC, nft.InSet(macSet.Name), // is anybody using this address?
-					nft.Is(nft.Network, arpOp, 0, 1), nft.Is(nft.Network, arpAddr, 0, 0, 0, 0), nft.Accept()),
+				// Is anybody using its address? Asking so about another's would be telling
+				// that one, while it asks the same, that somebody does (RFC 5227, 2.1.1).
+				nft.Join(ownProbe, nft.Is(nft.Network, arpOp, 0, 1), nft.Is(nft.Network, arpAddr, 0, 0, 0, 0), nft.Accept()),
 				nft.Drop(),
 			}},
 			// A renewal is unicast to the server, which may seem to be elsewhere: it
-			// is turned to this host's end of the bridge. So is what asks for names.
+			// is turned to this host's end of the bridge, past the kernel, which would
+			// say that nobody is there. So is what asks for names.
 			{Name: "dhcp", Rules: []nft.Rule{
-				nft.Join(nft.IsNot(nft.Link, etherDst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), toBridge),
+				nft.Join(nft.IsNot(nft.Link, etherDst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), toBridge, nft.ForOther()),
 				nft.Join(ownAddr, nft.Accept()),
 				nft.Join(nobody, nft.Accept()),
 				nft.Drop(),
@@ -93,6 +110,7 @@ func filter(n *netfab.Network) nft.Table {
 			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Rules: []nft.Rule{
 				nft.Join(toDHCP, nft.Drop()),
 			}},
+			{Name: "input", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookInput, Rules: input},
 		},
 	}
 }

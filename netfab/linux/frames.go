@@ -3,11 +3,13 @@
 package linux
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 
 	"golang.org/x/net/bpf"
@@ -21,6 +23,9 @@ import (
 type frames struct {
 	file *os.File
 	held *held
+	// What guests send to a router that is elsewhere the filter turns to this host's
+	// end of the network; whoever reads is to see to whom it was sent.
+	turned, router net.HardwareAddr
 }
 
 // held is something open in a network's namespace, which must end with the
@@ -74,7 +79,10 @@ func (f *Fabric) Frames(ctx context.Context, networkID string) (io.ReadWriteClos
 		return nil, fmt.Errorf("DHCP traffic of network %s: %w", networkID, err)
 	}
 	file := os.NewFile(uintptr(fd), "dhcp "+networkID)
-	return &frames{file: file, held: f.hold(networkID, k.ns, file.Close)}, nil
+	return &frames{
+		file: file, held: f.hold(networkID, k.ns, file.Close),
+		turned: endMAC(networkID), router: mac(k.network.Router.MAC),
+	}, nil
 }
 
 // find returns what is known of a network, after a look at the host if need be.
@@ -156,6 +164,9 @@ func (s *frames) Read(b []byte) (int, error) {
 	// The bridge is gone or down, or endOpen closed the file.
 	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		err = io.EOF
+	}
+	if to := b[:max(n, 0)]; bytes.HasPrefix(to, s.turned) {
+		copy(to, s.router)
 	}
 	return n, err
 }

@@ -141,6 +141,17 @@ func (a *apply) delGateway(r *room, n *netfab.Network) error {
 	if err := a.forgetFloats(r); err != nil {
 		return err
 	}
+	conn, err := r.tables()
+	if err != nil {
+		return err
+	}
+	// The router may come back, and its addresses be others' meanwhile.
+	if err := r.hook("end what is translated"); err != nil {
+		return err
+	}
+	if err := conn.ForgetAll(); err != nil {
+		return err
+	}
 	links, err := r.rt.Links()
 	if err != nil {
 		return err
@@ -164,14 +175,10 @@ func (a *apply) delGateway(r *room, n *netfab.Network) error {
 	if err := r.neighbours(n); err != nil {
 		return err
 	}
-	conn, err := r.tables()
-	if err == nil {
-		err = r.hook("delete the router's table")
+	if err := r.hook("delete the router's table"); err != nil {
+		return err
 	}
-	if err == nil {
-		err = conn.Delete(nftables.TableFamilyIPv4, tableName)
-	}
-	if err != nil {
+	if err := conn.Delete(nftables.TableFamilyIPv4, tableName); err != nil {
 		return err
 	}
 	return r.build(filter(n))
@@ -204,7 +211,7 @@ func (a *apply) setFloat(r *room, f netfab.Floating, wanted bool) error {
 	if err != nil {
 		return err
 	}
-	second, err := conn.MatchPrefix(table, toOutside, outside.Key, out)
+	second, err := wayOut(conn, table, outside, out)
 	if err != nil {
 		return err
 	}
@@ -213,6 +220,14 @@ func (a *apply) setFloat(r *room, f netfab.Floating, wanted bool) error {
 	}
 	if err := conn.Update(table, first, second); err != nil {
 		return err
+	}
+	if !wanted { // before the address, which has this done again after a crash
+		if err := r.hook("end what is translated to " + f.Outside.String()); err != nil {
+			return err
+		}
+		if err := conn.Forget(f.Outside); err != nil {
+			return err
+		}
 	}
 	leg, err := r.rt.Link(outName)
 	if err != nil {
@@ -225,6 +240,24 @@ func (a *apply) setFloat(r *room, f netfab.Floating, wanted bool) error {
 		}
 	}
 	return a.admit(wanted, f.Outside)
+}
+
+// wayOut returns the change that leaves of a floating address's way out, and of its
+// guest's, what is wanted. One that is half gone has no guest any more.
+func wayOut(conn *nft.Conn, table nft.Table, e nft.Element, want []nft.Element) (nft.Change, error) {
+	have, err := conn.Elements(table, toOutside)
+	change := nft.Change{Set: toOutside, Add: want}
+	for _, guest := range sortedKeys(have) {
+		is := nft.Element{Key: guest, Value: have[guest]}
+		switch {
+		case is.Key != e.Key && is.Value != e.Value:
+		case slices.Contains(want, is):
+			change.Add = nil
+		default:
+			change.Del = append(change.Del, is)
+		}
+	}
+	return change, err
 }
 
 // forgetFloats stops the host from forwarding to a network's floating addresses.

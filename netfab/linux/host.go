@@ -77,13 +77,48 @@ func byUplink(o netfab.Outside) nft.Rule {
 	return nft.Out(o.Uplink)
 }
 
-// pass are the rules that a foreign forward chain needs for us; what may pass is
-// decided in our own. They look like those of iptables, which can list them.
-func pass(n names) []nft.Rule {
-	return []nft.Rule{
-		nft.Join(nft.In(n.outside()), nft.Counter(), nft.Accept()),
-		nft.Join(nft.Out(n.outside()), nft.Counter(), nft.Accept()),
+// pass are the rules that a foreign forward chain needs for us: towards us
+// everything, for what may pass is decided in our own, and from us the ways to the
+// world. What is beyond another device its owner may well mean to shield. They look
+// like those of iptables, which can list them.
+func pass(n names, ways []string) []nft.Rule {
+	rules := []nft.Rule{nft.Join(nft.Out(n.outside()), nft.Counter(), nft.Accept())}
+	for _, way := range ways {
+		rules = append(rules, nft.Join(nft.In(n.outside()), nft.Out(way), nft.Counter(), nft.Accept()))
 	}
+	return rules
+}
+
+// pass finds out what they are now.
+func (a *apply) pass(o netfab.Outside) ([]nft.Rule, error) {
+	switch {
+	case !o.Hosted():
+		return pass(a.names, nil), nil
+	case o.Uplink != "":
+		return pass(a.names, []string{o.Uplink}), nil
+	}
+	links, err := a.rt.Links()
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := a.rt.Addrs()
+	if err != nil {
+		return nil, err
+	}
+	defaults, err := a.rt.Defaults()
+	if err != nil {
+		return nil, err
+	}
+	var ways []string
+	for _, name := range sortedKeys(links) {
+		l := links[name]
+		ours := strings.HasPrefix(l.Alias, a.names.mark()+" ")
+		routes := slices.Contains(defaults, l.Index) // which a bridge between containers, or guests, does not
+		if !ours && (routes || l.Kind != "bridge" && len(notLoopback(addrs[l.Index])) > 0) {
+			ways = append(ways, name)
+		}
+	}
+	return pass(a.names, ways), nil
 }
 
 // quiet are the settings of a host's device of ours: no IPv6, and ARP for its
@@ -132,7 +167,7 @@ func (a *apply) setOutside(o netfab.Outside) error {
 	if err := conn.Update(table, floats); err != nil {
 		return err
 	}
-	if err := a.openGates(conn); err != nil {
+	if err := a.openGates(conn, o); err != nil {
 		return err
 	}
 	if err := a.setFence(conn, o); err != nil {
@@ -148,8 +183,12 @@ func (a *apply) setOutside(o netfab.Outside) error {
 }
 
 // openGates keeps foreign forward chains from dropping what is ours.
-func (a *apply) openGates(conn *nft.Conn) error {
+func (a *apply) openGates(conn *nft.Conn, o netfab.Outside) error {
 	drop, stale, err := conn.Gates()
+	if err != nil {
+		return err
+	}
+	rules, err := a.pass(o)
 	if err != nil {
 		return err
 	}
@@ -159,7 +198,7 @@ func (a *apply) openGates(conn *nft.Conn) error {
 	if err := conn.Shut(stale); err != nil {
 		return err
 	}
-	return conn.Open(drop, pass(a.names))
+	return conn.Open(drop, rules)
 }
 
 // delOutside removes everything of ours that is not in a namespace.

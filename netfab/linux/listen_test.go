@@ -178,3 +178,32 @@ func TestNamesIsolated(t *testing.T) {
 	}
 	ping(t, guests[0].NS, guests[1].addr, 1450-28)
 }
+
+// Where no router is, what is sent to this host's ends of the network by their own MACs
+// gets no answer either: not from the bridge, nor from the near side of the guest's port.
+func TestEndsAreSilent(t *testing.T) {
+	w := newWorld(t)
+	f := w.fabric(Config{})
+	alone, away := network(1, 2), network(2, 2)
+	alone.DNS, alone.Isolated, alone.Gateway = true, true, nil
+	away.DNS, away.Gateway = true, nil
+	w.apply(f, netfab.Desired{Outside: outside, Networks: []netfab.Network{alone, away}})
+	for _, n := range []netfab.Network{alone, away} {
+		me, other := n.Ports[0], n.Ports[1]
+		a, b := wire{t, w.openPort(f, n, 0)}, wire{t, w.openPort(f, n, 1)}
+		marker := ether(broadcastMAC, other.MAC, 0x0800, udp(other.Addr, everybody, 1, 2, "MARKER"))
+		settle(b, a, marker, "MARKER")
+		for _, end := range []string{tapMAC(me).String(), tapMAC(other).String(), bridgeMAC(&n).String(), "01:80:c2:00:00:0e", broadcastMAC} {
+			for _, packet := range [][]byte{
+				ipv4(1, me.Addr, n.Router.Addr, nil, echo(8, []byte("PROBE"))),
+				udp(me.Addr, n.Router.Addr, 9, 7, "PROBE"),
+			} {
+				a.send(ether(end, me.MAC, 0x0800, packet))
+				b.send(marker)
+				if arrived := a.until("MARKER", patience); len(arrived) != 1 {
+					t.Errorf("network %d, to %s: answered by % x", n.VNI, end, arrived[0])
+				}
+			}
+		}
+	}
+}

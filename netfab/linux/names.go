@@ -109,10 +109,13 @@ func outMAC(a netip.Addr) net.HardwareAddr { return localMAC("outside", a) }
 // answers for one that is nowhere.
 func bridgeMAC(n *netfab.Network) net.HardwareAddr {
 	if n.Gateway == nil && !(n.DNS && n.Isolated) {
-		return localMAC("bridge", n.ID)
+		return endMAC(n.ID)
 	}
 	return mac(n.Router.MAC)
 }
+
+// endMAC is br0's where it is nobody's router.
+func endMAC(network string) net.HardwareAddr { return localMAC("bridge", network) }
 
 // mac parses a MAC of 6 bytes; nil for what is none, which Normalize excludes.
 func mac(s string) net.HardwareAddr {

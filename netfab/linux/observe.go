@@ -15,7 +15,6 @@ import (
 
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
-	"github.com/shakenfist/cloud/netfab/linux/internal/nft"
 	"github.com/shakenfist/cloud/netfab/linux/internal/rt"
 )
 
@@ -143,13 +142,20 @@ func (a *apply) observeHost(o *netfab.Observed) error {
 	if err != nil {
 		return err
 	}
-	if closed := nft.Closed(drop, pass(a.names)); closed != "" && o.Outside.Prefix.IsValid() {
-		o.OutsideDamaged = append(o.OutsideDamaged, "forward chains "+closed+" drop")
+	if !o.Outside.Prefix.IsValid() {
+		if left := conn.Closed(append(drop, stale...), nil); left != "" {
+			o.OutsideDamaged = append(o.OutsideDamaged, "forward chains "+left+" have rules of ours")
+		}
+		return nil
 	}
-	if left := nft.Closed(append(drop, stale...), nil); left != "" && !o.Outside.Prefix.IsValid() {
-		o.OutsideDamaged = append(o.OutsideDamaged, "forward chains "+left+" have rules of ours")
+	if len(drop) == 0 {
+		return nil
 	}
-	return nil
+	rules, err := a.pass(o.Outside)
+	if closed := conn.Closed(drop, rules); closed != "" && err == nil {
+		o.OutsideDamaged = append(o.OutsideDamaged, "forward chains "+closed+" drop, or pass too much")
+	}
+	return err
 }
 
 // examineOutside looks at the outside bridge and the host's table.

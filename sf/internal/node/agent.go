@@ -92,6 +92,7 @@ type Agent struct {
 	fabric    fabricState
 	ports     map[string]*ports // of running instances
 	copies    map[string]*copyState
+	turns     []turn         // whose images are to be fetched, first come first served
 	failures  map[string]int // in a row, by key
 
 	measures measures

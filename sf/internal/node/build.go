@@ -106,8 +106,9 @@ func (a *Agent) configDrive(ctx context.Context, i *spec.Instance) ([]byte, erro
 		}
 		c.UserData = data
 	}
-	if len(cards) > 0 && a.servesNames() {
-		c.DNS = a.resolvers(&cards[0].net)
+	if len(cards) > 0 && a.servesNames() { // at the first network with a way to the world, since others know but their own names
+		way := max(slices.IndexFunc(cards, func(c card) bool { return c.net.NAT }), 0)
+		c.DNS = a.resolvers(&cards[way].net)
 	}
 	for _, card := range cards {
 		c.Interfaces = append(c.Interfaces, configdrive.Interface{

@@ -20,20 +20,30 @@ func (a *Agent) ConsoleLog(ctx context.Context, id string, n int64) ([]byte, err
 	if !ok {
 		return nil, spec.Errorf(spec.ErrUnavailable, "this node's hypervisor has no console").About("instance", id)
 	}
-	_, end, err := c.ConsoleLog(ctx, id, 0, nil)
-	if errors.Is(err, driver.ErrNotFound) {
-		return nil, nil // not built yet
+	if n == 0 {
+		return nil, nil
 	}
-	if err != nil {
-		return nil, err
+	// The log's end is no bound of what is kept of it: that is found out by reading.
+	for size := int64(firstPiece); ; size *= 2 {
+		offset := -n
+		if n < 0 {
+			offset = 0
+		} else {
+			size = min(size, n)
+		}
+		p := make([]byte, size)
+		got, _, err := c.ConsoleLog(ctx, id, offset, p)
+		if errors.Is(err, driver.ErrNotFound) {
+			return nil, nil // not built yet
+		}
+		if err != nil || int64(got) < size || size == n {
+			return p[:got], err
+		}
 	}
-	if n < 0 || n > end {
-		n = end
-	}
-	p := make([]byte, n)
-	got, _, err := c.ConsoleLog(ctx, id, end-n, p)
-	return p[:got], err
 }
+
+// firstPiece is how much of a console log is asked for at first, in bytes.
+const firstPiece = 64 << 10
 
 // Console opens an instance's console.
 func (a *Agent) Console(ctx context.Context, id string) (io.ReadWriteCloser, error) {

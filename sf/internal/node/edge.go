@@ -100,7 +100,7 @@ func (a *Agent) edgeTurn() (in time.Duration, ok bool) {
 // another node was quicker.
 func (a *Agent) takeEdge(ctx context.Context) error {
 	if !a.owns() {
-		return nil // the session's return makes it due again
+		return errUnsure
 	}
 	key := record.RouterKey(spec.FloatingNetwork)
 	t := a.Records.Begin()

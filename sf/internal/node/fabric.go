@@ -82,12 +82,11 @@ func (a *Agent) reconcileFabric(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	failed := map[string]error{}
 	err = a.Fabric.Apply(ctx, want.desired)
-	if err != nil {
-		if failed = networkErrors(err); len(failed) == 0 {
-			return 0, fmt.Errorf("fabric: %w", err)
-		}
+	failed, whole := networkErrors(err)
+	if whole {
+		a.blame(want, err)
+		return 0, fmt.Errorf("fabric: %w", err)
 	}
 	for id, e := range a.serveDHCP(ctx, want, failed) {
 		failed[id] = e
@@ -96,10 +95,22 @@ func (a *Agent) reconcileFabric(ctx context.Context) (time.Duration, error) {
 		failed[id] = errors.Join(failed[id], e)
 	}
 	a.applied(want, failed)
-	if len(failed) > 0 {
+	if len(failed) > 0 || err != nil {
 		return 0, errors.Join(err, fmt.Errorf("fabric: %d networks failed", len(failed)))
 	}
 	return fabricEvery, nil
+}
+
+// blame has those who wait for the fabric say why, when nobody knows what it has.
+func (a *Agent) blame(want *wantedFabric, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, n := range want.desired.Networks {
+		if a.fabric.failed[n.ID] == nil {
+			a.queue.Add(keyNetwork + n.ID)
+		}
+		a.fabric.failed[n.ID] = err
+	}
 }
 
 // applied notes what the fabric has now and wakes whoever may have waited for it.
@@ -146,22 +157,26 @@ func (a *Agent) applied(want *wantedFabric, failed map[string]error) {
 	f.ports, f.networks, f.failed, f.applied = ports, networks, failed, true
 }
 
-// networkErrors splits an Apply's error by network.
-func networkErrors(err error) map[string]error {
-	failed := map[string]error{}
+// networkErrors splits an Apply's error by network; whole is that there is more to
+// it, and nobody knows what was applied.
+func networkErrors(err error) (failed map[string]error, whole bool) {
+	failed = map[string]error{}
 	var walk func(error)
 	walk = func(err error) {
 		var n *netfab.NetworkError
+		var h *netfab.HostError
 		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, e := range joined.Unwrap() {
 				walk(e)
 			}
 		} else if errors.As(err, &n) {
 			failed[n.Network] = n.Err
+		} else if err != nil && !errors.As(err, &h) {
+			whole = true
 		}
 	}
 	walk(err)
-	return failed
+	return failed, whole
 }
 
 // wantedFabric is the fabric as the records want it, with what else its
@@ -229,7 +244,7 @@ func (a *Agent) stays(network string) bool {
 func (a *Agent) want(w *wantedFabric, n *networkView) error {
 	d := netfab.Network{
 		ID: n.UUID, VNI: n.VNI, Prefix: n.Prefix(), MTU: n.MTU(),
-		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC}, DNS: a.servesNames(),
+		Router: netfab.Router{Addr: n.Router(), MAC: n.RouterMAC}, DNS: a.servesNames(), Isolated: !n.NAT,
 	}
 	if n.NAT && n.router.Node == a.Name {
 		d.Gateway = &netfab.Gateway{Addr: n.Gateway, NAT: true}

@@ -110,7 +110,9 @@ func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
 		}
 		if !backed[was] {
 			edge = stepAside
-		} else if err := a.takeEdge(ctx); err != nil {
+		} else if err := a.takeEdge(ctx); errors.Is(err, errUnsure) {
+			edge = stepAside
+		} else if err != nil {
 			return 0, err
 		} else {
 			mayEdge = false
@@ -129,12 +131,18 @@ func (a *Agent) reconcileRouters(ctx context.Context) (time.Duration, error) {
 		}
 		if !backed[was] {
 			next = stepAside
-		} else if err := a.takeRouter(ctx, n.uuid); err != nil {
+		} else if err := a.takeRouter(ctx, n.uuid); errors.Is(err, errUnsure) {
+			next = stepAside
+		} else if err != nil {
 			return 0, err
 		}
 	}
 	return next, nil
 }
+
+// errUnsure is that this node does not surely hold its session. It may a moment later,
+// without an event that would say so.
+var errUnsure = errors.New("this node does not surely hold its session")
 
 // backed reports whether at least half of all nodes that a lost one knows of have had the
 // store for a while and say so: then that and others like it cannot have taken its absence for an
@@ -176,7 +184,7 @@ func (a *Agent) backed(ctx context.Context, lost string) (bool, error) {
 // has come back or another node was quicker.
 func (a *Agent) takeRouter(ctx context.Context, network string) error {
 	if !a.owns() {
-		return nil // the session's return makes the routers due again
+		return errUnsure
 	}
 	r, err := record.Get[spec.Router](ctx, a.Records, record.RouterKey(network))
 	if err != nil {

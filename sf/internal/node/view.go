@@ -94,6 +94,9 @@ func (a *Agent) liveMirror() mirror {
 		a.noteGone(name, live)
 		if live {
 			a.view.live[name] = true
+			if name == a.Name {
+				a.vital.Add(keyRouters) // this node may be an heir again
+			}
 			return
 		}
 		delete(a.view.live, name)

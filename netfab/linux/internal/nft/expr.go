@@ -70,6 +70,10 @@ func EtherType() Rule { return Rule{&expr.Meta{Key: expr.MetaKeyPROTOCOL, Regist
 // Proto matches the transport protocol (unix.IPPROTO_UDP).
 func Proto(number byte) Rule { return meta(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{number}) }
 
+// Sound matches packets with a header that the kernel would take: of a version, of
+// lengths that fit each other and the frame.
+func Sound() Rule { return Rule{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}} }
+
 // IPv4 matches IPv4 in the inet family.
 func IPv4() Rule { return meta(expr.MetaKeyNFPROTO, expr.CmpOpEq, []byte{unix.NFPROTO_IPV4}) }
 
@@ -155,8 +159,13 @@ func SetLink(offset uint32, value []byte) Rule {
 
 // ForHost makes a frame one for this host, where the kernel has it noted for
 // another: rewriting its destination comes too late for that.
-func ForHost() Rule {
-	return append(Value([]byte{unix.PACKET_HOST}), &expr.Meta{Key: expr.MetaKeyPKTTYPE, SourceRegister: true, Register: 1})
+func ForHost() Rule { return packetType(unix.PACKET_HOST) }
+
+// ForOther makes a frame one for another host: packet sockets get it, IP does not.
+func ForOther() Rule { return packetType(unix.PACKET_OTHERHOST) }
+
+func packetType(t byte) Rule {
+	return append(Value([]byte{t}), &expr.Meta{Key: expr.MetaKeyPKTTYPE, SourceRegister: true, Register: 1})
 }
 
 // Verdicts.

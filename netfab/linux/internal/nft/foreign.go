@@ -3,25 +3,59 @@
 package nft
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
 // firewalld rejects at the end of its forward chain rather than by policy.
 const firewalld = "firewalld"
 
-// passMark ends the comment of our rules in other people's chains.
+// passMark follows the owner in the comment of our rules in other people's chains,
+// and a digest follows it. (Earlier versions wrote none.)
 const passMark = " pass"
+
+// passOwner reads the owner out of such a comment.
+func passOwner(mark string) (owner string, ok bool) {
+	at := strings.LastIndex(mark, passMark)
+	if at < 0 {
+		return "", false
+	}
+	rest := mark[at+len(passMark):]
+	return mark[:at], rest == "" || rest[0] == ' '
+}
+
+// passMarks are the comments of such rules, sorted.
+func (c *Conn) passMarks(pass []Rule) []string {
+	var marks []string
+	for _, rule := range pass {
+		marks = append(marks, fmt.Sprintf("%s%s %x", c.owner, passMark, digest(rule)))
+	}
+	slices.Sort(marks)
+	return marks
+}
+
+func digest(rule Rule) []byte {
+	h := sha256.New()
+	for _, e := range rule {
+		bytes, err := expr.Marshal(unix.NFPROTO_IPV4, e)
+		fmt.Fprint(h, len(bytes), err)
+		h.Write(bytes)
+	}
+	return h.Sum(nil)[:4]
+}
 
 // A Gate is a forward chain of somebody else's that our packets must pass, since
 // an accept of ours does not outweigh its drop.
 type Gate struct {
-	chain  *nftables.Chain
-	handle []uint64 // of our rules in it
+	chain *nftables.Chain
+	ours  []found // rules in it
 }
 
 func (g Gate) String() string {
@@ -48,7 +82,7 @@ func (c *Conn) Gates() (drop, stale []Gate, err error) {
 			switch {
 			case drops:
 				drop = append(drop, gate)
-			case len(gate.handle) > 0:
+			case len(gate.ours) > 0:
 				stale = append(stale, gate)
 			}
 		}
@@ -63,28 +97,40 @@ func (c *Conn) gate(chain *nftables.Chain) (Gate, error) {
 		return gate, err
 	}
 	for _, r := range rules {
-		if r.mark == c.owner+passMark {
-			gate.handle = append(gate.handle, r.handle)
+		if owner, ok := passOwner(r.mark); ok && owner == c.owner {
+			gate.ours = append(gate.ours, r)
 		}
 	}
 	return gate, nil
 }
 
-// Closed lists the gates that lack a rule of ours, as text.
-func Closed(gates []Gate, pass []Rule) string {
+// Closed lists the gates that have other rules of ours, as text.
+func (c *Conn) Closed(gates []Gate, pass []Rule) string {
 	var closed []string
+	want := c.passMarks(pass)
 	for _, g := range gates {
-		if len(g.handle) != len(pass) {
+		if !g.has(want) {
 			closed = append(closed, g.String())
 		}
 	}
 	return strings.Join(closed, ", ")
 }
 
-// Open puts rules at the head of each gate that lacks one of them.
+// has reports whether a gate has these rules of ours and no others.
+func (g Gate) has(marks []string) bool {
+	var have []string
+	for _, r := range g.ours {
+		have = append(have, r.mark)
+	}
+	slices.Sort(have)
+	return slices.Equal(have, marks)
+}
+
+// Open puts rules at the head of each gate that has others of ours.
 func (c *Conn) Open(gates []Gate, pass []Rule) error {
+	want := c.passMarks(pass)
 	for _, g := range gates {
-		if len(g.handle) == len(pass) {
+		if g.has(want) {
 			continue
 		}
 		if err := c.shut(g); err != nil {
@@ -92,7 +138,7 @@ func (c *Conn) Open(gates []Gate, pass []Rule) error {
 		}
 		for _, rule := range pass {
 			c.nl.InsertRule(&nftables.Rule{
-				Table: g.chain.Table, Chain: g.chain, Exprs: rule, UserData: comment(c.owner + passMark),
+				Table: g.chain.Table, Chain: g.chain, Exprs: rule, UserData: comment(c.passMarks([]Rule{rule})[0]),
 			})
 		}
 		err := c.nl.Flush()
@@ -120,8 +166,8 @@ func (c *Conn) Shut(gates []Gate) error {
 }
 
 func (c *Conn) shut(g Gate) error {
-	for _, handle := range g.handle {
-		if err := c.nl.DelRule(&nftables.Rule{Table: g.chain.Table, Chain: g.chain, Handle: handle}); err != nil {
+	for _, r := range g.ours {
+		if err := c.nl.DelRule(&nftables.Rule{Table: g.chain.Table, Chain: g.chain, Handle: r.handle}); err != nil {
 			return err
 		}
 	}

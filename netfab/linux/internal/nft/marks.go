@@ -48,7 +48,7 @@ func marksOf(family nftables.TableFamily, table string, rules []found, prefix st
 		if !strings.HasPrefix(r.mark, prefix) {
 			continue
 		}
-		owner, isPass := strings.CutSuffix(r.mark, passMark)
+		owner, isPass := passOwner(r.mark)
 		if !isPass {
 			owner = r.mark[:max(strings.LastIndexByte(r.mark, ' '), 0)] // without the digest
 			whole.Owner = owner

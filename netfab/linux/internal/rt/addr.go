@@ -136,6 +136,31 @@ func (c *Conn) Default() (netip.Addr, uint32, error) {
 	return netip.Addr{}, 0, nil
 }
 
+// Defaults lists the links that the namespace's default routes lead over.
+func (c *Conn) Defaults() ([]uint32, error) {
+	header := make([]byte, unix.SizeofRtMsg)
+	header[0] = unix.AF_INET
+	msgs, err := c.dump(unix.RTM_GETROUTE, header)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	var links []uint32
+	for _, msg := range msgs {
+		var m rtnetlink.RouteMessage
+		if err := m.UnmarshalBinary(msg.Data); err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		if m.DstLength != 0 || m.Type != unix.RTN_UNICAST {
+			continue
+		}
+		links = append(links, m.Attributes.OutIface)
+		for _, hop := range m.Attributes.Multipath {
+			links = append(links, hop.Hop.IfIndex)
+		}
+	}
+	return links, nil
+}
+
 // FDB is an entry of a forwarding table: of a bridge's own (Self false, Link is
 // the port) or of a VXLAN device (Self true, Dst is the far host).
 type FDB struct {

@@ -1,0 +1,232 @@
+package sf_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/shakenfist/cloud/configdrive"
+	"github.com/shakenfist/cloud/netfab"
+	fabric "github.com/shakenfist/cloud/netfab/fake"
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/sftest"
+)
+
+// asked is a fabric that remembers what it was last asked for.
+type asked struct {
+	netfab.Fabric
+	mu   sync.Mutex
+	last netfab.Desired
+}
+
+func (f *asked) Apply(ctx context.Context, want netfab.Desired) error {
+	f.mu.Lock()
+	f.last = want
+	f.mu.Unlock()
+	return f.Fabric.Apply(ctx, want)
+}
+
+func (f *asked) network(id string) (found netfab.Network) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range f.last.Networks {
+		if n.ID == id {
+			found = n
+		}
+	}
+	return found
+}
+
+// TestIsolated tells the fabric which networks have no router anywhere: there this
+// host's end has to answer at the router's address, or nobody finds the name server.
+func TestIsolated(t *testing.T) {
+	f := &asked{}
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		f.Fabric = cfg.Node.Fabric
+		cfg.Node.Fabric = f
+	})
+	ctx := sftest.Context(t)
+	for _, nat := range []bool{true, false} {
+		n, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "net", Netblock: "10.0.0.0/24", DHCP: true, NAT: nat})
+		if err != nil {
+			t.Fatal(err)
+		}
+		newInstance(t, c, small("one", sf.InterfaceSpec{Network: n.UUID}))
+		if got := f.network(n.UUID); got.ID == "" || got.Isolated == nat {
+			t.Errorf("NAT %t: the fabric was asked for %+v", nat, got)
+		}
+	}
+}
+
+// TestFabricFails makes a fabric that can do nothing: who waits for its ports says so,
+// and goes on once it can.
+func TestFabricFails(t *testing.T) {
+	f := &blind{}
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		f.Fabric = cfg.Node.Fabric
+		cfg.Node.Fabric = f
+	})
+	ctx := sftest.Context(t)
+	n := newNetwork(t, c, "10.0.0.0/24")
+	f.broken.Store(true)
+	i, err := c.CreateInstance(ctx, sf.System, small("one", sf.InterfaceSpec{Network: n.UUID}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitInstance(ctx, i.UUID, func(i *sf.Instance) (bool, error) {
+		return i.Status.Wait != nil && strings.Contains(i.Status.Wait.Reason, "no such device"), nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f.broken.Store(false)
+	if _, err := c.WaitInstance(ctx, i.UUID, sf.InstanceCreated); err != nil {
+		t.Fatal(err)
+	}
+	c.ComeToRest(t)
+}
+
+// blind is a fabric that cannot even look at the host.
+type blind struct {
+	netfab.Fabric
+	broken atomic.Bool
+}
+
+func (f *blind) Apply(ctx context.Context, want netfab.Desired) error {
+	if f.broken.Load() {
+		return errors.New("list links: no such device")
+	}
+	return f.Fabric.Apply(ctx, want)
+}
+
+// TestOutsideFails makes an outside that cannot be: networks that need none have their
+// instances, those that do say what is wrong.
+func TestOutsideFails(t *testing.T) {
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		cfg.Node.Fabric = fabric.New(fabric.Config{Tag: "sftest/node1", Hook: func(what string) error {
+			if strings.HasPrefix(what, "outside set") {
+				return errors.New("uplink eth1 is no device of this host")
+			}
+			return nil
+		}})
+	})
+	ctx := sftest.Context(t)
+	n, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "inside", Netblock: "10.0.0.0/24", DHCP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	newInstance(t, c, small("one", sf.InterfaceSpec{Network: n.UUID}))
+	if n, err = c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "outside", Netblock: "10.0.0.0/24", NAT: true}); err != nil {
+		t.Fatal(err)
+	}
+	i, err := c.CreateInstance(ctx, sf.System, small("two", sf.InterfaceSpec{Network: n.UUID}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitInstance(ctx, i.UUID, func(i *sf.Instance) (bool, error) {
+		return i.Status.Wait != nil && strings.Contains(i.Status.Wait.Reason, "uplink eth1 is no device"), nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listening is a fabric whose name servers hear nothing.
+type listening struct{ netfab.Fabric }
+
+func (listening) Listen(ctx context.Context, id string) (net.PacketConn, net.Listener, error) {
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	conns, err := net.Listen("tcp", "127.0.0.1:0")
+	return packets, conns, err
+}
+
+// TestNamesOfSeveral tells a guest on several networks to ask where more than the names of
+// one network is known.
+func TestNamesOfSeveral(t *testing.T) {
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) { cfg.Node.Fabric = listening{cfg.Node.Fabric} })
+	ctx := sftest.Context(t)
+	var inside [2]*sf.Network
+	for k := range inside {
+		n, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "inside", Netblock: fmt.Sprintf("10.0.%d.0/24", k), DHCP: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside[k] = n
+	}
+	out := newNetwork(t, c, "10.0.9.0/24")
+	for _, test := range []struct {
+		networks []*sf.Network
+		want     string
+	}{
+		{[]*sf.Network{inside[0], out, inside[1]}, "10.0.9.1"},
+		{[]*sf.Network{inside[1], inside[0]}, "10.0.1.1"},
+	} {
+		want := small("one")
+		for _, n := range test.networks {
+			want.Interfaces = append(want.Interfaces, sf.InterfaceSpec{Network: n.UUID})
+		}
+		i := newInstance(t, c, want)
+		image := c.Host.Content(i.UUID, "vdb")
+		drive, err := configdrive.Read(bytes.NewReader(image), int64(len(image)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := drive.NetworkData()
+		if err != nil || len(n.Services) != 1 || n.Services[0].Address.String() != test.want {
+			t.Errorf("the guest is to ask %+v, %v, want %s", n.Services, err, test.want)
+		}
+	}
+}
+
+// curious is a fabric whose DHCP traffic looks at the cloud when it ends, as one whose
+// Close waits for somebody who does.
+type curious struct {
+	netfab.Fabric
+	look atomic.Pointer[func()]
+}
+
+func (f *curious) Frames(ctx context.Context, id string) (io.ReadWriteCloser, error) {
+	r, w := io.Pipe()
+	return &ending{r, w, f}, nil
+}
+
+type ending struct {
+	io.Reader
+	*io.PipeWriter
+	fabric *curious
+}
+
+func (e *ending) Close() error {
+	if look := e.fabric.look.Load(); look != nil {
+		(*look)()
+	}
+	return e.PipeWriter.Close()
+}
+
+// TestServersEndAside ends a network's servers without holding up whoever asks the agent
+// something meanwhile: it may take as long as the fabric takes for what it is at.
+func TestServersEndAside(t *testing.T) {
+	f := &curious{}
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		f.Fabric = cfg.Node.Fabric
+		cfg.Node.Fabric = f
+	})
+	ctx := sftest.Context(t)
+	n := newNetwork(t, c, "10.0.0.0/24")
+	looked := func() { c.Stats() }
+	f.look.Store(&looked)
+	if err := c.DeleteNetwork(ctx, n.UUID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitNetwork(ctx, n.UUID, sf.NetworkGone); err != nil {
+		t.Fatal(err)
+	}
+}
