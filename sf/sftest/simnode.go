@@ -25,6 +25,7 @@ type SimNode struct {
 	cut      bool          // its process does not reach the store
 	isolated bool          // nor any other node
 	apart    bool          // nor any but those that are apart too
+	deaf     bool          // its process's watches bring nothing, though it reaches the store
 	Skew     time.Duration // of its clock; to be set before it is started
 	slow     time.Duration // each call of its hypervisor and volumes takes so long
 	lapsing  bool          // renewals of its process's session are lost
@@ -72,7 +73,9 @@ func (n *SimNode) Start(ctx context.Context) error {
 
 // Kill ends the node's process at once, as kill -9 does. Killing none is nothing.
 func (n *SimNode) Kill() {
-	defer func() { n.frozen, n.cut, n.isolated, n.apart, n.lapsing = false, false, false, false, false }()
+	defer func() {
+		n.frozen, n.cut, n.isolated, n.apart, n.deaf, n.lapsing = false, false, false, false, false, false
+	}()
 	if n.proc == nil {
 		return
 	}
@@ -110,6 +113,12 @@ func (s *Sim) Part(nodes ...*SimNode) {
 // Mend undoes Cut and Part.
 func (n *SimNode) Mend() {
 	n.cut, n.isolated, n.apart = false, false, false
+	n.sim.records++
+}
+
+// Deafen has the watches of the node's process bring nothing, or go on.
+func (n *SimNode) Deafen(deaf bool) {
+	n.deaf = deaf
 	n.sim.records++
 }
 

@@ -242,7 +242,7 @@ type simWatcher struct {
 
 func (w simWatcher) Next(ctx context.Context) (store.Batch, error) {
 	return poll(ctx, w.s, w.p, "store next", &w.s.records, func(ctx context.Context) (store.Batch, error) {
-		if w.p.node.cut {
+		if w.p.node.cut || w.p.node.deaf {
 			return store.Batch{}, context.Canceled // nothing arrives
 		}
 		return w.Watcher.Next(ctx)

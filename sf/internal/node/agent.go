@@ -87,6 +87,8 @@ type Agent struct {
 	renewed   time.Time            // last
 	guarded   time.Time            // the guard lets machines run until then
 	lapse     [2]time.Time         // when it last did not: from and until
+	absences  int                  // after which others may have this node's routers
+	settled   int                  // up to which of them the fabric was made what it is to be since
 	instances map[string]*instance // what is known beyond the records, by UUID
 	view      view
 	fabric    fabricState

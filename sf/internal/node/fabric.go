@@ -95,6 +95,7 @@ func (a *Agent) reconcileFabric(ctx context.Context) (time.Duration, error) {
 		failed[id] = errors.Join(failed[id], e)
 	}
 	a.applied(want, failed)
+	a.settleRouters(want, failed)
 	if len(failed) > 0 || err != nil {
 		return 0, errors.Join(err, fmt.Errorf("fabric: %d networks failed", len(failed)))
 	}
@@ -110,6 +111,53 @@ func (a *Agent) blame(want *wantedFabric, err error) {
 			a.queue.Add(keyNetwork + n.ID)
 		}
 		a.fabric.failed[n.ID] = err
+	}
+}
+
+// rereadRouters asks the store who routes what after this node was absent: what it watches
+// may not have told yet. It returns how many absences that makes good.
+func (a *Agent) rereadRouters(ctx context.Context) (absences int, err error) {
+	a.mu.Lock()
+	absences = a.absences
+	settled := a.settled == absences
+	ids := sorted(slices.Collect(maps.Keys(a.view.networks)))
+	a.mu.Unlock()
+	if settled {
+		return absences, nil
+	}
+	if a.Outside.Mode == netfab.Routed {
+		ids = append(ids, spec.FloatingNetwork)
+	}
+	for _, id := range ids {
+		r, err := record.Get[spec.Router](ctx, a.Records, record.RouterKey(id))
+		if ignoreMissing(err) != nil {
+			return 0, err
+		}
+		a.mu.Lock()
+		switch n := a.view.networks[id]; {
+		case id == spec.FloatingNetwork:
+			a.view.edge = r.Value
+		case n != nil && (err != nil || r.Revision >= n.routerAt):
+			n.router, n.routerAt = r.Value, max(n.routerAt, r.Revision)
+		}
+		a.mu.Unlock()
+	}
+	return absences, nil
+}
+
+// settleRouters lets this node's routers work again after it was absent, now that none is
+// left here that is another's.
+func (a *Agent) settleRouters(w *wantedFabric, failed map[string]error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id := range failed {
+		if n := a.view.networks[id]; n == nil || n.router.Node != a.Name {
+			return // nobody knows what is there
+		}
+	}
+	if a.settled < w.settles {
+		a.settled = w.settles
+		a.vital.Add(keyKeep)
 	}
 }
 
@@ -190,6 +238,7 @@ type wantedFabric struct {
 	leaving  []string                    // networks to be gone
 	detached []string                    // instances whose ports are to be gone
 	ended    map[string]bool             // instances that are forgotten, but not yet by the view
+	settles  int                         // absences of this node after which it is as it is to be
 }
 
 // wanted is the fabric as the records want it, from what is known of them.
@@ -197,9 +246,14 @@ func (a *Agent) wanted(ctx context.Context) (*wantedFabric, error) {
 	if err := a.refresh(ctx); err != nil {
 		return nil, err
 	}
+	settles, err := a.rereadRouters(ctx)
+	if err != nil {
+		return nil, err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w := &wantedFabric{
+		settles:  settles,
 		networks: map[string]spec.Network{}, nics: map[string][]spec.Interface{},
 		names: map[string][]dns.Host{}, instance: map[string]string{}, ended: map[string]bool{},
 	}

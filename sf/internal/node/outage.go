@@ -78,7 +78,10 @@ func (a *Agent) keep(ctx context.Context) {
 }
 
 func (a *Agent) keepRouters(ctx context.Context, left time.Duration) {
-	if left <= 0 {
+	a.mu.Lock()
+	settled := a.settled == a.absences
+	a.mu.Unlock()
+	if left <= 0 || !settled {
 		return
 	}
 	if k, ok := netfab.As[netfab.Keeper](a.Fabric); ok && a.mesh() {

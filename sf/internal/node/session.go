@@ -67,12 +67,29 @@ func (a *Agent) openSession(ctx context.Context, mine store.Cond) error {
 		return fmt.Errorf("session: %w", err)
 	}
 	now := a.Clock.Now()
-	t := a.Records.Begin().If(mine).PutIn(s.ID(), record.NodeLiveKey(a.Name), Live{now}).Delete(record.NodeLostKey(a.Name))
-	if _, err := a.Records.Commit(ctx, t); err != nil {
+	open := func(on ...store.Cond) error {
+		t := a.Records.Begin().If(mine).If(on...).PutIn(s.ID(), record.NodeLiveKey(a.Name), Live{now}).Delete(record.NodeLostKey(a.Name))
+		_, err := a.Records.Commit(ctx, t)
+		return err
+	}
+	// While the session of an earlier process lives nobody takes anything over.
+	was, err := a.Records.Store().Get(ctx, record.NodeLiveKey(a.Name))
+	absent := missing(err)
+	if err == nil {
+		err = open(store.RevisionIs(was.Key, was.Revision))
+		absent = errors.Is(err, store.ErrConflict)
+	}
+	if absent {
+		err = open()
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("session: %w", err), s.Close(ctx))
 	}
 	a.mu.Lock()
 	a.session, a.held, a.renewed = s, now, now
+	if absent {
+		a.absences++
+	}
 	a.mu.Unlock()
 	return nil
 }

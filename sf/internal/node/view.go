@@ -34,6 +34,7 @@ type view struct {
 type networkView struct {
 	spec.Network // as created; nothing of it changes but what follows
 	router       spec.Router
+	routerAt     store.Revision // of router
 	ends         bool // to be deleted
 	nics         map[string]spec.Interface
 	stop         context.CancelFunc
@@ -248,7 +249,7 @@ func (a *Agent) followNetwork(ctx context.Context, id string) error {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			clear(n.nics)
-			n.router, n.ends = spec.Router{}, false
+			n.router, n.routerAt, n.ends = spec.Router{}, 0, false
 			for _, r := range all {
 				a.noteMesh(n, store.Event{Record: r})
 			}
@@ -280,7 +281,10 @@ func (a *Agent) noteMesh(n *networkView, e store.Event) {
 	var nic spec.Interface
 	switch e.Key {
 	case record.RouterKey(n.UUID):
-		n.router = spec.Router{}
+		if e.Revision < n.routerAt {
+			return // it was read since, see rereadRouters
+		}
+		n.router, n.routerAt = spec.Router{}, e.Revision
 		into = &n.router
 	case record.EndKey(n.UUID):
 		n.ends = !e.Deleted
