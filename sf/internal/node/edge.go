@@ -113,6 +113,8 @@ func (a *Agent) takeEdge(ctx context.Context) error {
 		return err
 	case r.Value.Node == a.Name:
 		return nil
+	case !a.hasHeld():
+		return errUnsure
 	default:
 		record.Replace(t, r, me).If(store.Absent(record.NodeLiveKey(r.Value.Node)))
 	}

@@ -183,7 +183,7 @@ func (a *Agent) backed(ctx context.Context, lost string) (bool, error) {
 // takeRouter makes this node the router of a network, unless the one that is it
 // has come back or another node was quicker.
 func (a *Agent) takeRouter(ctx context.Context, network string) error {
-	if !a.owns() {
+	if !a.owns() || !a.hasHeld() {
 		return errUnsure
 	}
 	r, err := record.Get[spec.Router](ctx, a.Records, record.RouterKey(network))
@@ -207,6 +207,16 @@ func (a *Agent) takeRouter(ctx context.Context, network string) error {
 		return nil // what it was depends on what we watch
 	}
 	return err
+}
+
+// hasHeld reports whether this node has had the store for so long that none goes on
+// because of what this one said before. It is asked when all else is decided: whoever has
+// just got the store back may have heard what there is to take over before it noted that.
+func (a *Agent) hasHeld() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.Clock.Now()
+	return now.Sub(a.renewed) < a.SessionTTL/2 && !now.Before(a.held.Add(a.SessionTTL/2))
 }
 
 // reporters is how many nodes record that another is gone: one does, the others

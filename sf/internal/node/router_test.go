@@ -45,7 +45,7 @@ func heir(t *testing.T, clock *handClock) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.session = s
+	a.session, a.renewed = s, clock.now
 	txn := client.Begin().PutIn(s.ID(), record.NodeLiveKey("here"), Live{}).Create(record.RouterKey("net"), n.router).
 		Create(record.MemberKey("net", "here"), claims.Empty{})
 	if _, err := client.Commit(t.Context(), txn); err != nil {
@@ -70,6 +70,7 @@ func TestHeirWaits(t *testing.T) {
 	if err := a.session.Renew(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	a.renewed = clock.now
 	if after, err = a.reconcileRouters(t.Context()); err != nil || after >= 0 {
 		t.Errorf("then: again in %v, %v", after, err)
 	}
@@ -89,5 +90,25 @@ func TestHeirReturns(t *testing.T) {
 	a.liveMirror().change(store.Event{Record: store.Record{Key: record.NodeLiveKey("here"), Revision: 9}})
 	if depths := a.vital.Depths(); depths.Due != 1 {
 		t.Errorf("it lives, and nothing is due: %+v", depths)
+	}
+}
+
+// TestHeirHasJustReturned has a node that got the store back, but has not noted that, keep
+// from taking over: others may go on because of what it said until now.
+func TestHeirHasJustReturned(t *testing.T) {
+	clock := &handClock{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
+	a := heir(t, clock)
+	a.view.live["here"] = true
+	a.renewed = clock.now.Add(-a.SessionTTL)
+	if after, err := a.reconcileRouters(t.Context()); err != nil || after < 0 {
+		t.Errorf("before it has said that it is back: again in %v, %v", after, err)
+	}
+	a.renewed, a.held = clock.now, clock.now
+	if err := a.takeRouter(t.Context(), "net"); err != errUnsure {
+		t.Errorf("decided before, and said since: %v", err)
+	}
+	r, err := record.Get[spec.Router](t.Context(), a.Records, record.RouterKey("net"))
+	if err != nil || r.Value.Node != "gone" {
+		t.Errorf("the router is at %q, %v", r.Value.Node, err)
 	}
 }

@@ -35,7 +35,7 @@ type networkView struct {
 	spec.Network // as created; nothing of it changes but what follows
 	router       spec.Router
 	routerAt     store.Revision // of router
-	ends         bool // to be deleted
+	ends         bool           // to be deleted
 	nics         map[string]spec.Interface
 	stop         context.CancelFunc
 }
