@@ -81,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (*Cloud, error) {
 }
 
 // Close stops the cloud's loops and lets go of the host; running instances run
-// on. The store, hypervisor, volumes and fabric stay open.
+// on. The store, hypervisor, volumes and fabric stay open. Closing twice is nil.
 func (c *Cloud) Close() error {
 	if c.agent == nil {
 		return nil

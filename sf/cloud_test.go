@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/shakenfist/cloud/driver/fake"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/sftest"
 )
@@ -37,6 +40,19 @@ func newInstance(t *testing.T, c *sftest.Cloud, want sf.InstanceSpec) *sf.Instan
 		t.Fatal(err)
 	}
 	return i
+}
+
+// Closing twice is nil, and takes no longer than once.
+func TestCloseTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := sftest.NewWith(t, fake.Config{Now: time.Now})
+		start := time.Now()
+		for range 2 {
+			if err := c.Cloud.Close(); err != nil || time.Since(start) != 0 {
+				t.Errorf("after %v: %v", time.Since(start), err)
+			}
+		}
+	})
 }
 
 func TestLife(t *testing.T) {

@@ -106,7 +106,8 @@ type NodeConfig struct {
 	// Workers is how many things the node does at a time; 0 is 8.
 	Workers int
 	// Transfers is how many downloads of images and copies of stopped instances'
-	// disks go on at a time, beside the workers; 0 is 16.
+	// disks go on at a time, beside the workers; 0 is 16. Downloads of one namespace
+	// are three quarters of that at most, and leave at least one to others.
 	Transfers int
 	// SessionTTL is how long the node counts as live after it was last heard of; 0
 	// is 15 s.

@@ -121,7 +121,7 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 	if err != nil {
 		return nil, nil, err
 	}
-	i.Node = node.Name
+	i.Node = node
 	t := c.records.Begin()
 	nics, err := c.planInterfaces(ctx, t, i, kept.Interfaces)
 	if err != nil {
@@ -143,14 +143,14 @@ func (c *Cloud) planInstance(ctx context.Context, namespace string, want Instanc
 		t.Put(record.TagKey(namespace, tag, i.UUID), claims.Placed{Node: i.Node})
 	}
 	if used.Key == "" { // a node that is not there yet
-		t.Create(record.NodeUsedKey(node.Name), i.Claim())
+		t.Create(record.NodeUsedKey(node), i.Claim())
 	} else {
 		record.Replace(t, used, used.Value.Add(i.Claim()))
 	}
 	t.Put(record.LivePrefix(KindInstance, namespace)+i.UUID, claims.Empty{})
-	t.Put(record.WorkKey(node.Name, KindInstance, i.UUID), claims.Empty{})
+	t.Put(record.WorkKey(node, KindInstance, i.UUID), claims.Empty{})
 	t.If(store.Exists(record.NamespaceKey(namespace)))
-	err = c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: i.UUID, Node: node.Name, Operation: "placement", Message: node.Name})
+	err = c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: i.UUID, Node: node, Operation: "placement", Message: node})
 	return i, t, err
 }
 

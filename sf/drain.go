@@ -162,12 +162,12 @@ func (c *Cloud) evacuate(ctx context.Context, i *Instance, ask time.Duration) er
 	}
 	// First whether it has a place to go, so that nothing is stopped in vain.
 	elsewhere := &Instance{UUID: i.UUID, Namespace: i.Namespace, InstanceSpec: anywhere(i.InstanceSpec)}
-	candidates, nodes, err := c.candidates(ctx, elsewhere)
+	candidates, err := c.candidates(ctx, elsewhere)
 	if err != nil {
 		return err
 	}
 	if place.Best(candidates, request(elsewhere, ""), c.intn) < 0 {
-		return c.noPlace(elsewhere, "", candidates, nodes)
+		return c.noPlace(elsewhere, "", candidates)
 	}
 	id := i.UUID
 	i, err = c.setPower(ctx, id, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask), Then: want})

@@ -82,17 +82,26 @@ func (f *follower) deliver(b *EventBatch) error {
 }
 
 // past delivers what is kept of the events recorded after a revision, and ends
-// with the position up to which that is all.
+// with the position up to which that is all. A caller may be so slow that the store
+// forgets meanwhile how it was: the rest is then what is left of that.
 func (f *follower) past(ctx context.Context, after store.Revision, gap bool) error {
 	page := store.Page{Limit: listChunk}
+	var until store.Revision // what is newer is watched afterwards
 	for {
 		l, err := f.c.store.List(ctx, f.prefix, page)
+		if errors.Is(err, store.ErrCompacted) && page.At != 0 {
+			page.At, gap = 0, true
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		if until == 0 {
+			until = l.Revision
+		}
 		b := &EventBatch{Gap: gap}
 		for _, r := range l.Records {
-			if r.Revision > after {
+			if r.Revision > after && r.Revision <= until {
 				if err := addEvent(b, r); err != nil {
 					return err
 				}
@@ -100,7 +109,7 @@ func (f *follower) past(ctx context.Context, after store.Revision, gap bool) err
 			page.After = r.Key
 		}
 		if page.At = l.Revision; !l.More {
-			b.Position = int64(l.Revision)
+			b.Position = int64(until)
 		}
 		if len(b.Events) > 0 || b.Position != 0 {
 			if err := f.deliver(b); err != nil {

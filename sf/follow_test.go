@@ -5,8 +5,10 @@ import (
 	"testing"
 
 	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/sftest"
 	"github.com/shakenfist/cloud/store"
+	"github.com/shakenfist/cloud/store/memory"
 )
 
 // TestFollowEvents follows events from several places: each gets everything after
@@ -44,6 +46,56 @@ func TestFollowEvents(t *testing.T) {
 	}
 	if fresh, _ := drainEvents(t, c, sf.FollowOptions{After: -1}); len(fresh) != 0 {
 		t.Errorf("from now on there was already %v", fresh)
+	}
+}
+
+// Whoever reads the past so slowly that the store forgets how it was gets the rest all
+// the same, each event once, and is told.
+func TestFollowThePastSlowly(t *testing.T) {
+	ctx := sftest.Context(t)
+	s := memory.New(memory.Config{})
+	defer s.Close()
+	c, err := sf.Open(ctx, sf.Config{Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 1200 // more than are read at a time
+	tell := func(object string) store.Revision {
+		e := store.Put(record.EventPrefix(sf.KindInstance, object)+"1", []byte(`{"object": "`+object+`"}`))
+		at, err := s.Commit(ctx, store.Txn{Do: []store.Op{e}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	for k := range many {
+		tell(fmt.Sprintf("o%04d", k))
+	}
+	seen, gap := map[string]int{}, false
+	for b, err := range c.FollowEvents(ctx, sf.FollowOptions{}) {
+		if err != nil {
+			t.Fatalf("after %d events: %v", len(seen), err)
+		}
+		if gap = gap || b.Gap; len(seen) == 0 {
+			tell("o0000")                                         // has been read
+			if err := s.Compact(ctx, tell("o1100")); err != nil { // has not
+				t.Fatal(err)
+			}
+		}
+		for _, e := range b.Events {
+			seen[e.Object]++
+		}
+		if seen["o0000"] == 2 && seen["o1100"] > 0 {
+			break
+		}
+	}
+	for object, n := range seen {
+		if n != 1 && object != "o0000" {
+			t.Errorf("%s came %d times", object, n)
+		}
+	}
+	if len(seen) != many || !gap {
+		t.Errorf("%d of %d objects, told of a gap: %t", len(seen), many, gap)
 	}
 }
 

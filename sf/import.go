@@ -95,23 +95,23 @@ func (c *Cloud) unclaimed(ctx context.Context, kept Kept) error {
 }
 
 // placeKept is placeInstance for an instance that is put on a node, there or not.
-func (c *Cloud) placeKept(ctx context.Context, i *Instance, name string) (*Node, record.Object[spec.Capacity], error) {
+func (c *Cloud) placeKept(ctx context.Context, i *Instance, name string) (string, record.Object[spec.Capacity], error) {
 	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(name))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, used, err
+		return "", used, err
 	}
 	n, err := record.Get[spec.Node](ctx, c.records, record.NodeKey(name))
 	if errors.Is(err, store.ErrNotFound) {
-		return &Node{Name: name}, used, nil
+		return name, used, nil
 	}
 	if err != nil {
-		return nil, used, err
+		return "", used, err
 	}
 	seen := place.Node{Name: name, Live: true, Lacks: lacks(&n.Value, i), Limits: n.Value.Limits, Used: used.Value}
 	if _, refused := place.Choose([]place.Node{seen}, place.Request{Need: i.Claim()}, c.intn); len(refused) > 0 {
-		return nil, used, spec.Errorf(ErrNoCapacity, "insufficient capacity: %s", place.Explain(place.Request{}, refused))
+		return "", used, spec.Errorf(ErrNoCapacity, "insufficient capacity: %s", place.Explain(place.Request{}, refused))
 	}
-	return &n.Value, used, nil
+	return name, used, nil
 }
 
 // vniFree makes sure that no network has a VNI to keep.

@@ -29,7 +29,8 @@ func (c *Cloud) Instance(ctx context.Context, id string) (*Instance, error) {
 func (c *Cloud) instanceOf(o record.Object[spec.Instance], s record.Object[spec.InstanceStatus], unreachable func(node string) (time.Time, error)) (_ *Instance, err error) {
 	i := o.Value
 	i.Status = s.Value
-	i.Version = strconv.FormatInt(int64(o.Revision), 10) + "." + strconv.FormatInt(int64(s.Revision), 10)
+	version := strconv.AppendInt(make([]byte, 0, 40), int64(o.Revision), 10)
+	i.Version = string(strconv.AppendInt(append(version, '.'), int64(s.Revision), 10))
 	switch {
 	case i.Deletion == nil:
 		i.Status.Unreachable, err = unreachable(i.Node)
@@ -55,6 +56,9 @@ func (c *Cloud) DeleteInstance(ctx context.Context, id string) error {
 		}
 		i.Deletion = &spec.Deletion{Requested: now}
 		t.Put(record.WorkKey(i.Node, KindInstance, id), claims.Empty{})
+		if err := wake[spec.InstanceStatus](ctx, c, t, record.InstanceStatusKey(id)); err != nil {
+			return err
+		}
 		return c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: id, Operation: "api", Phase: "delete"})
 	})
 	return notFound(err, KindInstance, id)

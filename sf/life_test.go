@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	fabric "github.com/shakenfist/cloud/netfab/fake"
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/sftest"
+	"github.com/shakenfist/cloud/store"
 )
 
 // cloud is a simulated cloud with what these tests ask of it.
@@ -200,6 +203,37 @@ func TestConsoleAndTrigger(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "what was typed", func() bool { return c.Host.Typed(i.UUID) == "root\n" })
+}
+
+// forgetful is a store that does not write some values the first time.
+type forgetful struct {
+	store.Store
+	text string
+	once *sync.Once
+}
+
+func (f forgetful) Commit(ctx context.Context, t store.Txn) (rev store.Revision, err error) {
+	for _, op := range t.Do {
+		if strings.Contains(string(op.Value), f.text) {
+			f.once.Do(func() { err = errors.New("no space") })
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	return f.Store.Commit(ctx, t)
+}
+
+// A login prompt is told although the store could not take it when it was read.
+func TestPromptIsToldLater(t *testing.T) {
+	c := sftest.NewWith(t, fake.Config{Now: time.Now}, func(cfg *sf.Config) {
+		cfg.Store = forgetful{cfg.Store, "login prompt", new(sync.Once)}
+	})
+	i := newInstance(t, c, small("one"))
+	eventually(t, "the login prompt", func() bool {
+		events, err := c.Events(sftest.Context(t), sf.KindInstance, i.UUID)
+		return err == nil && slices.ContainsFunc(events, func(e *sf.Event) bool { return e.Message == "login prompt" })
+	})
 }
 
 // An image that was removed between its download and the making of the disks, which may

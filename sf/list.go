@@ -97,6 +97,7 @@ func (c *cursor) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		c.names = make([]string, 0, len(l.Records))
 		for _, r := range l.Records {
 			c.after = r.Key
 			c.names = append(c.names, record.Base(r.Key))

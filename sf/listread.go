@@ -23,6 +23,9 @@ type many[T any] struct {
 
 // get returns one record; names only grow from call to call.
 func (m *many[T]) get(ctx context.Context, name string) (record.Object[T], error) {
+	if len(m.page) > 0 && m.page[0].Key[len(m.prefix):] == name { // as it is nearly always
+		return m.take(0)
+	}
 	key := m.prefix + name
 	i, found := slices.BinarySearchFunc(m.page, key, func(r store.Record, key string) int { return strings.Compare(r.Key, key) })
 	if !found && i == len(m.page) && (m.page == nil || m.hits > m.size/8) {
@@ -36,6 +39,10 @@ func (m *many[T]) get(ctx context.Context, name string) (record.Object[T], error
 	if !found { // what is not asked for in pages, or came after the page was read
 		return record.Get[T](ctx, m.records, key)
 	}
+	return m.take(i)
+}
+
+func (m *many[T]) take(i int) (record.Object[T], error) {
 	r := m.page[i]
 	m.page, m.hits = m.page[i+1:], m.hits+1
 	return record.Read[T](m.records, r)

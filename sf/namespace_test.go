@@ -10,7 +10,7 @@ import (
 )
 
 func TestKeys(t *testing.T) {
-	c, ctx := sftest.New(t), sftest.Context(t)
+	c, ctx := sftest.New(t), t.Context() // hashing waits for nobody, and takes minutes on a busy machine with -race
 	if err := c.CreateNamespace(ctx, "ns"); err != nil {
 		t.Fatal(err)
 	}

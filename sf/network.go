@@ -113,19 +113,22 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 // routerNode chooses the node that routes a new network, any that is live unless one
 // is given, and says how large a frame of the underlay is on all nodes.
 func (c *Cloud) routerNode(ctx context.Context, given string) (name string, mtu int, err error) {
-	nodes, err := c.Nodes(ctx)
+	nodes, err := c.roster(ctx)
 	if err != nil {
 		return "", 0, err
 	}
 	var live, open []string
-	for _, n := range nodes {
+	err = nodes.each(func(n *Node) {
 		carries := cmp.Or(n.MTU, 1500)
 		if mtu = min(carries, cmp.Or(mtu, carries)); !n.Live {
-			continue
+			return
 		}
 		if live = append(live, n.Name); !n.Cordoned {
 			open = append(open, n.Name)
 		}
+	})
+	if err != nil {
+		return "", 0, err
 	}
 	switch {
 	case given != "":
@@ -186,6 +189,9 @@ func (c *Cloud) DeleteNetwork(ctx context.Context, id string) error {
 		n.Deletion = &spec.Deletion{Requested: now}
 		t.If(store.PrefixEmpty(record.InterfacePrefix(id)))
 		t.Put(record.EndKey(id), claims.Empty{}) // which all members watch
+		if err := wake[spec.NetworkStatus](ctx, c, t, record.NetworkStatusKey(id)); err != nil {
+			return err
+		}
 		return c.records.Event(ctx, t, Event{Time: now, Kind: KindNetwork, Object: id, Operation: "api", Phase: "delete"})
 	})
 	return notFound(err, KindNetwork, id)

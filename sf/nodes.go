@@ -16,64 +16,6 @@ type cordon struct {
 	Since time.Time `json:"since"`
 }
 
-// Nodes returns the nodes of the cloud with what is claimed of them, sorted by name.
-func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
-	list, _, _, err := record.List[spec.Node](ctx, c.records, record.NodePrefix, store.Page{})
-	if err != nil {
-		return nil, storeError(err)
-	}
-	used, _, _, err := record.List[spec.Capacity](ctx, c.records, record.NodeUsedKey(""), store.Page{})
-	if err != nil {
-		return nil, storeError(err)
-	}
-	sessions, err := c.sessions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	cordoned, err := c.names(ctx, record.CordonKey(""))
-	if err != nil {
-		return nil, err
-	}
-	notes, _, _, err := record.List[claims.Seen](ctx, c.records, record.NodeSeenKey(""), store.Page{})
-	if err != nil {
-		return nil, storeError(err)
-	}
-	seen := map[string]time.Time{}
-	for _, o := range notes {
-		seen[record.Base(o.Key)] = o.Value.At
-	}
-	losses, _, _, err := record.List[claims.Lost](ctx, c.records, record.NodeLostKey(""), store.Page{})
-	if err != nil {
-		return nil, storeError(err)
-	}
-	lost := map[string]time.Time{}
-	for _, o := range losses {
-		lost[record.Base(o.Key)] = o.Value.At
-		c.sights.note(o.Key, o.Revision, c.cfg.Clock.Now())
-	}
-	ledgers := map[string]record.Object[spec.Capacity]{}
-	for _, u := range used {
-		ledgers[record.Base(u.Key)] = u
-	}
-	nodes := make([]*Node, len(list))
-	for i := range list {
-		n := list[i].Value
-		n.Used, n.Cordoned = ledgers[n.Name].Value, cordoned[n.Name]
-		_, n.Live = sessions[n.Name]
-		switch n.Seen = n.Started; {
-		case n.Live:
-			n.Seen = c.cfg.Clock.Now() // as good as now: it holds its session
-		case seen[n.Name].After(n.Started):
-			n.Seen = seen[n.Name]
-		}
-		if !n.Live {
-			n.Lost = lost[n.Name]
-		}
-		nodes[i] = &n
-	}
-	return nodes, nil
-}
-
 // Level is the lowest level of records that the nodes understand that live now, and
 // this process: two versions of the software may run in one cloud, and what the older
 // one would misread is not written while it does.

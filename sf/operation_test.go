@@ -275,7 +275,11 @@ func TestStartDuringSnapshotOfStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-copying
+	select {
+	case <-copying:
+	case <-ctx.Done():
+		t.Fatal("no copy is begun")
+	}
 	if i, err = c.SetPower(ctx, i.UUID, sf.PowerOn); err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func (c *Cloud) PlaceInstance(ctx context.Context, namespace string, want Instan
 	if _, err := c.planInterfaces(ctx, c.records.Begin(), i, nil); err != nil {
 		return nil, err
 	}
-	nodes, _, err := c.candidates(ctx, i)
+	nodes, err := c.candidates(ctx, i)
 	if err != nil {
 		return nil, err
 	}
@@ -55,27 +55,29 @@ func request(i *Instance, forced string) place.Request {
 	return place.Request{Need: i.Claim(), Forced: cmp.Or(forced, i.PlacedOn)}
 }
 
-// candidates are the nodes as the scheduler sees them for an instance, and as they
-// are.
-func (c *Cloud) candidates(ctx context.Context, i *Instance) ([]place.Node, []*Node, error) {
-	nodes, err := c.Nodes(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
+// candidates are the nodes as the scheduler sees them for an instance.
+func (c *Cloud) candidates(ctx context.Context, i *Instance) ([]place.Node, error) {
 	_, weights, err := spec.ParseAffinity(i.Metadata)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	feels, err := c.tagged(ctx, i.Namespace, weights)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	candidates := make([]place.Node, len(nodes))
-	for k, n := range nodes {
-		candidates[k] = place.Node{
+	nodes, err := c.roster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	candidates := make([]place.Node, 0, len(nodes.list))
+	err = nodes.each(func(n *Node) {
+		candidates = append(candidates, place.Node{
 			Name: n.Name, Live: n.Live, Cordoned: n.Cordoned, Lacks: lacks(n, i),
 			Limits: n.Limits, Used: n.Used, Affinity: feels[n.Name],
-		}
+		})
+	})
+	if err != nil {
+		return nil, err
 	}
 	seen := map[string]bool{}
 	for _, nic := range i.Interfaces {
@@ -85,7 +87,7 @@ func (c *Cloud) candidates(ctx context.Context, i *Instance) ([]place.Node, []*N
 		seen[nic.Network] = true
 		members, router, err := c.guests(ctx, nic.Network)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for k := range candidates {
 			if n := &candidates[k]; members[n.Name] {
@@ -96,9 +98,9 @@ func (c *Cloud) candidates(ctx context.Context, i *Instance) ([]place.Node, []*N
 		}
 	}
 	if err := c.countImages(ctx, i, candidates); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return candidates, nodes, nil
+	return candidates, nil
 }
 
 // countImages counts the images that an instance asks for where they are cached.
@@ -123,27 +125,27 @@ func (c *Cloud) countImages(ctx context.Context, i *Instance, candidates []place
 	return nil
 }
 
-// placeInstance chooses a node and returns its ledger as read.
-func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (*Node, record.Object[spec.Capacity], error) {
+// placeInstance chooses a node and returns its name, and its ledger as read.
+func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (string, record.Object[spec.Capacity], error) {
 	var none record.Object[spec.Capacity]
-	candidates, nodes, err := c.candidates(ctx, i)
+	candidates, err := c.candidates(ctx, i)
 	if err != nil {
-		return nil, none, err
+		return "", none, err
 	}
 	best := place.Best(candidates, request(i, forced), c.intn)
 	if best < 0 {
-		return nil, none, c.noPlace(i, forced, candidates, nodes)
+		return "", none, c.noPlace(i, forced, candidates)
 	}
-	node := nodes[best]
+	node := candidates[best]
 	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(node.Name))
 	if errors.Is(err, store.ErrNotFound) || err == nil && used.Value != node.Used {
 		err = store.ErrConflict // it changed, or the node was removed, since it was read; look again
 	}
-	return node, used, err
+	return node.Name, used, err
 }
 
 // noPlace says why an instance has no place.
-func (c *Cloud) noPlace(i *Instance, forced string, candidates []place.Node, nodes []*Node) error {
+func (c *Cloud) noPlace(i *Instance, forced string, candidates []place.Node) error {
 	_, refused := place.Choose(candidates, request(i, forced), c.intn)
 	if forced == "" {
 		forced = i.PlacedOn
@@ -154,8 +156,7 @@ func (c *Cloud) noPlace(i *Instance, forced string, candidates []place.Node, nod
 	// What no node can make is wrong with the request, not a lack of room.
 	if every := len(refused) > 0; every {
 		for _, r := range refused {
-			n := nodes[slices.IndexFunc(nodes, func(n *Node) bool { return n.Name == r.Node })]
-			every = every && lacks(n, i) != ""
+			every = every && candidates[slices.IndexFunc(candidates, func(n place.Node) bool { return n.Name == r.Node })].Lacks != ""
 		}
 		if every {
 			return spec.Errorf(ErrInvalid, "%s", place.Explain(place.Request{}, refused))
@@ -167,17 +168,20 @@ func (c *Cloud) noPlace(i *Instance, forced string, candidates []place.Node, nod
 // lacks says what an instance asks for that a node cannot make; empty for nothing.
 func lacks(n *Node, i *Instance) string {
 	var why []string
-	check := func(have []string, what, asked string) {
+	check := func(have []string, asked, what string, at ...int) {
 		if asked != "" && !slices.Contains(have, asked) {
+			for _, k := range at {
+				what = fmt.Sprintf(what, k)
+			}
 			why = append(why, fmt.Sprintf("%s %q is not available, only %s", what, asked, strings.Join(have, ", ")))
 		}
 	}
-	check(n.VideoModels, "video model", i.Video.Model)
+	check(n.VideoModels, i.Video.Model, "video model")
 	for k, d := range i.Disks {
-		check(n.Buses, fmt.Sprintf("disk %d: bus", k), d.Bus)
+		check(n.Buses, d.Bus, "disk %d: bus", k)
 	}
 	for k, nic := range i.Interfaces {
-		check(n.NICModels, fmt.Sprintf("network interface %d: model", k), nic.Model)
+		check(n.NICModels, nic.Model, "network interface %d: model", k)
 	}
 	if i.UEFI && !n.UEFI {
 		why = append(why, "uefi is not available: no UEFI firmware is installed (Debian package ovmf)")

@@ -142,12 +142,12 @@ func (c *Cloud) move(ctx context.Context, i *Instance, want PowerState, on ...st
 		return err
 	}
 	v := o.Value
-	if v.Node != from || v.Deletion != nil || v.Power != i.Power || to.Name == from {
+	if v.Node != from || v.Deletion != nil || v.Power != i.Power || to == from {
 		return store.ErrConflict
 	}
 	v.Brought = nil // it did not come along, and is made from its image
-	v.Node, v.Power = to.Name, spec.Power{Want: want, Generation: v.Power.Generation + 1}
-	t := record.Replace(c.records.Begin(), o, v).If(on...).If(store.Exists(record.NodeLiveKey(to.Name)))
+	v.Node, v.Power = to, spec.Power{Want: want, Generation: v.Power.Generation + 1}
+	t := record.Replace(c.records.Begin(), o, v).If(on...).If(store.Exists(record.NodeLiveKey(to)))
 	record.Replace(t, used, used.Value.Add(v.Claim()))
 	if err := c.leaveNode(ctx, t, &v, from); err != nil {
 		return err
@@ -159,22 +159,22 @@ func (c *Cloud) move(ctx context.Context, i *Instance, want PowerState, on ...st
 			return err
 		}
 		there := nic.Value
-		there.Node = to.Name
+		there.Node = to
 		record.Replace(t, nic, there)
 		if joined[ref.Network] {
 			continue
 		}
 		joined[ref.Network] = true
-		t.Put(record.MemberKey(ref.Network, to.Name), claims.Empty{})
-		t.Put(record.WorkKey(to.Name, KindNetwork, ref.Network), claims.Empty{})
+		t.Put(record.MemberKey(ref.Network, to), claims.Empty{})
+		t.Put(record.WorkKey(to, KindNetwork, ref.Network), claims.Empty{})
 	}
 	for _, tag := range v.Tags {
-		t.Put(record.TagKey(v.Namespace, tag, v.UUID), claims.Placed{Node: to.Name})
+		t.Put(record.TagKey(v.Namespace, tag, v.UUID), claims.Placed{Node: to})
 	}
-	t.Put(record.WorkKey(to.Name, KindInstance, v.UUID), claims.Empty{})
+	t.Put(record.WorkKey(to, KindInstance, v.UUID), claims.Empty{})
 	if err := c.records.Event(ctx, t, Event{
-		Time: now, Kind: KindInstance, Object: v.UUID, Node: to.Name, Operation: "recover",
-		Phase: fmt.Sprintf("%s -> %s", from, to.Name), Message: "started again from its images; what was on its disks is lost",
+		Time: now, Kind: KindInstance, Object: v.UUID, Node: to, Operation: "recover",
+		Phase: fmt.Sprintf("%s -> %s", from, to), Message: "started again from its images; what was on its disks is lost",
 	}); err != nil {
 		return err
 	}
@@ -215,7 +215,10 @@ func (c *Cloud) ForceDeleteInstance(ctx context.Context, id string) error {
 		}
 		i.Deletion.Forced = true
 		t.If(store.Absent(record.NodeLiveKey(i.Node)))
-		return ignoreNotFound(err)
+		if err := ignoreNotFound(err); err != nil {
+			return err
+		}
+		return wake[spec.InstanceStatus](ctx, c, t, record.InstanceStatusKey(id))
 	})
 	return notFound(err, KindInstance, id)
 }

@@ -272,6 +272,48 @@ func TestSlowDownloadsStopNothing(t *testing.T) {
 	newInstance(t, c, small("last"))
 }
 
+// TestSlowDownloadsAreTheirOwners has one namespace download from servers that never
+// end: others get their images all the same, and its own go on as these end.
+func TestSlowDownloadsAreTheirOwners(t *testing.T) {
+	stuck := make(chan struct{})
+	hook := func(ctx context.Context, call fake.Call) error {
+		if call.Method == "Volumes.Fetch" && strings.Contains(call.ID, "tarpit") && !call.Done {
+			select {
+			case <-stuck:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	}
+	c := sftest.NewWith(t, fake.Config{Now: time.Now, Hook: hook}, func(cfg *sf.Config) { cfg.Node.Transfers = 4 })
+	ctx := sftest.Context(t)
+	if err := c.CreateNamespace(ctx, "tenant"); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for k := range 8 {
+		want := small(fmt.Sprint("i", k))
+		want.Disks[0].Base = fmt.Sprint("http://tarpit.example/", k)
+		i, err := c.CreateInstance(ctx, "tenant", want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, i.UUID)
+	}
+	until(t, c, "the rest to wait for their turns", func(s sf.Stats) bool { return s.Node.Fetching == 3 && s.Node.Waits["its image"] == 8 })
+	newInstance(t, c, small("other"))
+	if err := c.DeleteInstance(ctx, ids[0]); err != nil { // which gives its turn away
+		t.Fatal(err)
+	}
+	close(stuck)
+	for _, id := range ids[1:] {
+		if _, err := c.WaitInstance(ctx, id, sf.InstanceCreated); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestCreationGivesUp fails an image for more than ten minutes, in words that
 // change: the instance ends in error, and says all the while since when.
 func TestCreationGivesUp(t *testing.T) {

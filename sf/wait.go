@@ -109,6 +109,16 @@ func await[T any](ctx context.Context, c *Cloud, key string, get func() (*T, err
 	return last, ctx.Err()
 }
 
+// wake has whoever waits for an object look at it again although its node, which may be
+// away, has nothing to report: they watch its status, which t writes as it is.
+func wake[T any](ctx context.Context, c *Cloud, t *record.Txn, status string) error {
+	o, err := record.Get[T](ctx, c.records, status)
+	if err == nil {
+		record.Replace(t, o, o.Value)
+	}
+	return ignoreNotFound(err)
+}
+
 // follow calls look, and again whenever something below prefix has changed, until
 // look is done.
 func (c *Cloud) follow(ctx context.Context, prefix string, look func() (bool, error)) error {
@@ -138,28 +148,36 @@ func (c *Cloud) follow(ctx context.Context, prefix string, look func() (bool, er
 }
 
 // Watch delivers the UUID of every object of a kind, KindInstance or KindNetwork,
-// that is created, changed or deleted from now on, several changes of one object
+// that is created, changed or deleted after this call, several changes of one object
 // possibly as one, until ctx is done or the caller breaks off. Get the object to
-// see how it is. An error ends it: store.ErrCompacted means that the caller was so
-// slow that changes were missed, so list again and watch again.
+// see how it is; who also wants all that is there calls Watch, then lists, and then takes
+// what was watched: nothing is missed between. An error ends it: store.ErrCompacted means
+// that the caller was so slow that changes were missed, so watch again and list again.
 func (c *Cloud) Watch(ctx context.Context, kind Kind) iter.Seq2[string, error] {
+	from, err := c.now(ctx)
+	if kind != KindInstance && kind != KindNetwork {
+		err = spec.Errorf(ErrInvalid, "a %s cannot be watched", kind)
+	}
 	return func(yield func(string, error) bool) {
-		if err := c.watch(ctx, kind, yield); err != nil {
+		err := err
+		if err == nil {
+			err = c.watch(ctx, kind, from, yield)
+		}
+		if err != nil {
 			yield("", err)
 		}
 	}
 }
 
-func (c *Cloud) watch(ctx context.Context, kind Kind, yield func(string, error) bool) error {
-	if kind != KindInstance && kind != KindNetwork {
-		return spec.Errorf(ErrInvalid, "a %s cannot be watched", kind)
-	}
-	now, err := c.store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
-	if err != nil {
-		return err
-	}
+// now is the store's revision.
+func (c *Cloud) now(ctx context.Context) (store.Revision, error) {
+	l, err := c.store.List(ctx, record.CloudKey(), store.Page{Limit: 1})
+	return l.Revision, storeError(err)
+}
+
+func (c *Cloud) watch(ctx context.Context, kind Kind, from store.Revision, yield func(string, error) bool) error {
 	// Records and statuses of a kind, and nothing else, begin with its name.
-	w, err := c.store.Watch(ctx, record.Root+string(kind), now.Revision)
+	w, err := c.store.Watch(ctx, record.Root+string(kind), from)
 	if err != nil {
 		return err
 	}

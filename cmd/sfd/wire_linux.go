@@ -164,8 +164,9 @@ func openHypervisor(ctx context.Context, c *config, tag string, log *slog.Logger
 	if err := onlyHypervisor(c); err != nil {
 		return nil, err
 	}
+	below := []string{image.FilesIn(c.path("image_cache"))}
 	if c.virt == "libvirt" {
-		h, err := libvirt.New(ctx, libvirt.Config{Dir: c.path("libvirt"), Socket: c.libvirtSocket, Owner: tag, Accel: c.accel, Log: log})
+		h, err := libvirt.New(ctx, libvirt.Config{Dir: c.path("libvirt"), Socket: c.libvirtSocket, Owner: tag, Accel: c.accel, Below: below, Log: log})
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +179,7 @@ func openHypervisor(ctx context.Context, c *config, tag string, log *slog.Logger
 		return h, nil
 	}
 	return qemu.New(ctx, qemu.Config{
-		Dir: c.path("machines"), Binary: c.qemu, Accel: c.accel, UIDBase: c.uidBase, Cgroup: cgroup(tag), Log: log,
+		Dir: c.path("machines"), Binary: c.qemu, Accel: c.accel, UIDBase: c.uidBase, Cgroup: cgroup(tag), Below: below, Log: log,
 	})
 }
 

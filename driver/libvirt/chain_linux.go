@@ -12,9 +12,10 @@ import (
 // maxChain is how many files may lie under a disk.
 const maxChain = 32
 
-// findChain follows a disk's backing files. All are stated to libvirt, so that no
-// format is guessed and nothing else is opened.
-func findChain(path, format string) ([]layer, error) {
+// findChain follows a disk's backing files, which are to be in the directories
+// within. All are stated to libvirt, so that no format is guessed and nothing else
+// is opened.
+func findChain(path, format string, within []string) ([]layer, error) {
 	chain := []layer{} // not nil: the end is known
 	for {
 		f, err := os.Open(path)
@@ -27,7 +28,7 @@ func findChain(path, format string) ([]layer, error) {
 			err = fmt.Errorf("%s is not a regular file", path)
 		}
 		if err == nil && format == "qcow2" {
-			below, err = qcow2.Below(f)
+			below, err = qcow2.Below(f, within)
 		}
 		f.Close()
 		if err != nil || below.Path == "" {

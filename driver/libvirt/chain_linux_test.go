@@ -36,18 +36,42 @@ func TestFindChain(t *testing.T) {
 	write("middle", header("base", "raw"), 0o600)
 	write("top", header(filepath.Join(dir, "middle"), "qcow2"), 0o600)
 	write("loop", header("loop", "qcow2"), 0o600)
-	chain, err := findChain(filepath.Join(dir, "top"), "qcow2")
+	chain, err := findChain(filepath.Join(dir, "top"), "qcow2", nil)
 	if err != nil || len(chain) != 2 || chain[0] != (layer{Path: filepath.Join(dir, "middle"), Format: "qcow2"}) ||
 		chain[1] != (layer{Path: filepath.Join(dir, "base"), Format: "raw", Common: true}) {
 		t.Errorf("got %+v, %v", chain, err)
 	}
 	// What says that it is raw is not asked what lies under it.
-	if chain, err := findChain(filepath.Join(dir, "top"), "raw"); err != nil || chain == nil || len(chain) != 0 {
+	if chain, err := findChain(filepath.Join(dir, "top"), "raw", nil); err != nil || chain == nil || len(chain) != 0 {
 		t.Errorf("raw: got %+v, %v", chain, err)
 	}
 	for _, name := range []string{"loop", "none", "."} {
-		if _, err := findChain(filepath.Join(dir, name), "qcow2"); err == nil {
+		if _, err := findChain(filepath.Join(dir, name), "qcow2", nil); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// Who broke out of a QEMU can write the header of its disk, and is not to be given
+// files of the host by that with the next start.
+func TestChainStaysInside(t *testing.T) {
+	dir := t.TempDir()
+	images := filepath.Join(dir, "images")
+	secret, base, disk := filepath.Join(dir, "secret"), filepath.Join(images, "base"), filepath.Join(dir, "disk")
+	if err := os.Mkdir(images, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{secret, base} {
+		if err := os.WriteFile(path, make([]byte, 512), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for below, ok := range map[string]bool{base: true, "images/base": true, secret: false, "images/../secret": false} {
+		if err := os.WriteFile(disk, header(below, "raw"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if chain, err := findChain(disk, "qcow2", []string{images}); (err == nil) != ok {
+			t.Errorf("%s below: %v, %v", below, chain, err)
 		}
 	}
 }

@@ -40,6 +40,11 @@ type Config struct {
 	// shows it and libvirt offers it, and software emulation elsewhere. The others
 	// are not checked.
 	Accel string
+	// Below are the directories in which files that lie under disks may be. The header
+	// of a disk's image is what names them, and that is in the hands of the machine's
+	// QEMU: without this, who breaks out of it gets any file of the host to read at
+	// the next start. None is for disks whose QEMUs are trusted.
+	Below []string
 	// ConsoleLimit is how many bytes of a console log are kept on disk where QEMU
 	// writes it; 0 is 4 MiB. Where virtlogd does, its own limits hold as well.
 	ConsoleLimit int64

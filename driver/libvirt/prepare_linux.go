@@ -39,7 +39,7 @@ func (m *machine) prepare(ctx context.Context, spec driver.Spec) (string, *taps,
 		return "", nil, err
 	}
 	for _, d := range spec.Disks {
-		chain, err := findChain(d.Path, d.Format)
+		chain, err := findChain(d.Path, d.Format, m.h.cfg.Below)
 		if err == nil {
 			err = p.reach(d.Path, chain)
 		}

@@ -43,6 +43,11 @@ type Config struct {
 	UIDBase int
 	// UIDCount is how many there are; 0 is 65536.
 	UIDCount int
+	// Below are the directories in which files that lie under disks may be. The header
+	// of a disk's image is what names them, and that is in the hands of the machine's
+	// QEMU: without this, who breaks out of it gets any file of the host to read at
+	// the next start. None is for disks whose QEMUs are trusted.
+	Below []string
 	// Cgroup is the control group, relative to the root of each hierarchy, under
 	// which every machine gets one of its own; empty is "shakenfist", "none" uses none.
 	Cgroup string

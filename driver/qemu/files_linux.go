@@ -87,7 +87,7 @@ func (h *Hypervisor) openAll(d definition) (l launch, in *inherited, err error) 
 		}
 	}
 	for _, d := range s.Disks {
-		chain, err := openChain(in, d)
+		chain, err := openChain(in, d, h.cfg.Below)
 		if err != nil {
 			return l, in, fmt.Errorf("disk %s: %w", d.Device, err)
 		}
@@ -104,8 +104,9 @@ func (h *Hypervisor) openAll(d definition) (l launch, in *inherited, err error) 
 	return l, in, nil
 }
 
-// openChain opens a disk's image and all that lie under it.
-func openChain(in *inherited, d driver.Disk) ([]layer, error) {
+// openChain opens a disk's image and all that lie under it, which are to be in the
+// directories within.
+func openChain(in *inherited, d driver.Disk, within []string) ([]layer, error) {
 	path, format, flags := d.Path, d.Format, os.O_RDWR
 	if d.CDROM || d.ReadOnly {
 		flags = os.O_RDONLY
@@ -120,7 +121,7 @@ func openChain(in *inherited, d driver.Disk) ([]layer, error) {
 		if format != "qcow2" {
 			return chain, nil
 		}
-		below, err := qcow2.Below(in.files[len(in.files)-1])
+		below, err := qcow2.Below(in.files[len(in.files)-1], within)
 		if err != nil {
 			return nil, err
 		}

@@ -83,7 +83,11 @@ func (h *Hypervisor) adoptAll(ctx context.Context) error {
 		}
 		m := newMachine(h, def, rec)
 		h.machines[id] = m
-		if first := m.adopt(); first != nil {
+		first, err := m.adopt()
+		if err != nil {
+			return fmt.Errorf("machine %s: whether its emulator runs cannot be told: %w", id, err)
+		}
+		if first != nil {
 			met = append(met, first)
 		}
 	}

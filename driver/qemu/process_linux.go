@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,9 +62,13 @@ func find(id identity) (*child, error) {
 		return nil, fmt.Errorf("pidfd of %d: %w", id.PID, err)
 	}
 	// From here on the PID cannot become another process.
-	if start, err := startTime(id.PID); err != nil || start != id.Start {
+	start, err := startTime(id.PID)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		start, err = 0, nil
+	}
+	if err != nil || start != id.Start {
 		unix.Close(fd)
-		return nil, nil
+		return nil, err
 	}
 	c, err := hold(fd, id)
 	if err == nil && c.ended() {
@@ -159,17 +164,30 @@ func parseStat(b []byte) (start uint64, err error) {
 // search looks through all processes for the one that writes its messages to a
 // file: it is needed only when we died between starting a QEMU and writing its
 // PID down.
-func search(messages string) (identity, bool) {
-	boot, _ := host.BootID()
-	names, _ := filepath.Glob("/proc/[0-9]*/fd/1")
-	for _, name := range names {
-		if to, err := os.Readlink(name); err != nil || to != messages {
+func search(messages string) (identity, error) {
+	boot, err := host.BootID()
+	if err != nil {
+		return identity{}, err
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return identity{}, err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
 			continue
 		}
-		pid, _ := strconv.Atoi(strings.Split(name, "/")[2])
-		if start, err := startTime(pid); err == nil {
-			return identity{PID: pid, Start: start, BootID: boot}, true
+		if to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/1", pid)); err != nil || to != messages {
+			continue
+		}
+		start, err := startTime(pid)
+		switch {
+		case err == nil:
+			return identity{PID: pid, Start: start, BootID: boot}, nil
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH):
+			return identity{}, err
 		}
 	}
-	return identity{}, false
+	return identity{}, nil
 }

@@ -33,8 +33,8 @@ type session struct {
 	// asking serialises questions for the state with what is concluded from the
 	// answer, so that an old answer never overwrites a newer one. It guards answered.
 	asking   sync.Mutex
-	hints    atomic.Int64 // events that hinted at a change
-	answered int64        // of them, known to be before the last question
+	hints    atomic.Int64 // events that hinted at a change, and failures to ask
+	answered int64        // of them, known to be before the last question that was settled
 
 	mu     sync.Mutex
 	client *qmp.Client // nil while not connected
@@ -85,14 +85,25 @@ func (s *session) run() {
 		case <-retry.C:
 			s.reconnect(retry)
 		case <-s.poke:
-			s.hinted(h.calls.Context())
+			s.heed(retry)
 		}
 	}
 }
 
-// reconnect tries once, and again later if need be.
+// heed asks what events hinted at, and again later where no answer came: there is no
+// other word of a guest that shut down, or that a full disk stopped.
+func (s *session) heed(retry *time.Timer) {
+	if err := s.hinted(s.m.h.calls.Context()); err != nil {
+		s.m.h.cfg.Log.Warn("a machine's emulator does not tell its state", "machine", s.m.id, "pid", s.child.PID, "error", err)
+		retry.Reset(s.m.h.cfg.Every)
+	}
+}
+
+// reconnect tries once, and again later if need be. A connection that stands has a
+// question open.
 func (s *session) reconnect(retry *time.Timer) {
 	if s.connected() != nil {
+		s.heed(retry)
 		return
 	}
 	err := s.connect(s.m.h.calls.Context())
@@ -100,6 +111,7 @@ func (s *session) reconnect(retry *time.Timer) {
 		err = s.sync(s.m.h.calls.Context())
 	}
 	if err != nil {
+		s.hints.Add(1) // the state is not known, though the connection may stand by now
 		s.m.h.cfg.Log.Warn("a machine's emulator does not answer", "machine", s.m.id, "pid", s.child.PID, "error", err)
 		retry.Reset(s.m.h.cfg.Every)
 	}

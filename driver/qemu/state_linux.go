@@ -32,8 +32,16 @@ func (s *session) query(ctx context.Context) error {
 	if err := s.execute(ctx, "query-status", &reply); err != nil {
 		return err
 	}
-	s.answered = hints
-	switch reply.Status {
+	err := s.act(ctx, reply.Status)
+	if err == nil {
+		s.answered = hints
+	}
+	return err
+}
+
+// act records a state and does what it asks for.
+func (s *session) act(ctx context.Context, status string) error {
+	switch status {
 	case "running", "suspended":
 		return s.is(driver.Running, "")
 	case "paused":
@@ -45,7 +53,7 @@ func (s *session) query(ctx context.Context) error {
 	case "prelaunch":
 		return s.unborn(ctx)
 	case "internal-error", "guest-panicked":
-		s.verdict(driver.Crashed, "the emulator stopped with "+reply.Status)
+		s.verdict(driver.Crashed, "the emulator stopped with "+status)
 		return s.child.kill()
 	}
 	return nil // passing through

@@ -6,12 +6,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/shakenfist/cloud/driver/libvirt/libvirtd"
 	"github.com/shakenfist/cloud/examples/internal/launch"
@@ -64,8 +66,16 @@ func (m *machine) start(ctx context.Context) error {
 }
 
 func (m *machine) startSFD(ctx context.Context) (err error) {
-	if m.sfd.alive() {
-		return nil
+	for m.sfd.alive() { // or dying, or not yet ready
+		if m.answers(ctx) {
+			return nil
+		}
+		select {
+		case <-m.sfd:
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("sfd runs and does not answer: %w", ctx.Err())
+		}
 	}
 	ready, err := launch.Listen(m.path("notify"))
 	if err != nil {
@@ -79,6 +89,30 @@ func (m *machine) startSFD(ctx context.Context) (err error) {
 		return fmt.Errorf("%w; the end of its log:\n%s", err, tail(m.path("sfd.log")))
 	}
 	return nil
+}
+
+// answers reports whether the node's API does.
+func (m *machine) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		err = inside(m.Name, func() (err error) {
+			var d net.Dialer
+			conn, err = d.DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
+	r, err := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("http://127.0.0.1:%d/", m.Port), nil)
+	if err != nil {
+		return false
+	}
+	w, err := (&http.Transport{DialContext: dial, DisableKeepAlives: true}).RoundTrip(r)
+	if err != nil {
+		return false
+	}
+	w.Body.Close()
+	return true
 }
 
 // startLibvirt starts the node's libvirtd, or again where only that was killed.

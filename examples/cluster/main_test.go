@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,12 +17,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 
 	"github.com/shakenfist/cloud/driver/drivertest/guest"
 	"github.com/shakenfist/cloud/driver/libvirt/libvirtd"
@@ -330,6 +331,29 @@ func (l *lab) pid(name string) int {
 	return pid
 }
 
+// kill kills a process and waits until it is dead, which on a busy machine is later.
+func (l *lab) kill(name string) {
+	l.Helper()
+	pid := l.pid(name)
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		l.Fatal(err)
+	}
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Minute/time.Millisecond))
+		switch {
+		case n > 0:
+			return
+		case !errors.Is(err, unix.EINTR):
+			l.Fatalf("%s, process %d, does not die: %v", name, pid, err)
+		}
+	}
+}
+
 // timeout is a safety net, far beyond what anything here takes.
 func timeout(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
@@ -350,9 +374,7 @@ func TestCluster(t *testing.T) {
 		t.Errorf("up again: %v: %s", err, out)
 	}
 	l.create(ctx, 3)
-	if err := syscall.Kill(l.pid(l.node(2)+"/sfd.pid"), syscall.SIGKILL); err != nil {
-		t.Error(err)
-	}
+	l.kill(l.node(2) + "/sfd.pid")
 	l.must("start", l.node(2))
 	for k := 1; k <= 3; k++ {
 		l.sf(ctx, k, "instance", "wait", "on-"+l.node(k), "--for", "login")
@@ -379,9 +401,7 @@ func TestLibvirtAndCrash(t *testing.T) {
 	ctx := timeout(t)
 	l.must("-nodes", "1", "-hypervisor", "libvirt", "up")
 	l.create(ctx, 1)
-	if err := syscall.Kill(l.pid("supervisor.pid"), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	l.kill("supervisor.pid")
 	if out, err := l.cluster("up"); err == nil || !strings.Contains(out, "what is left of a cluster") {
 		t.Errorf("up after a crash: %v: %s", err, out)
 	}

@@ -127,6 +127,9 @@ func connect(from net.Conn, namespace, address string) {
 
 const controlName = "control"
 
+// startTime is how long a node may take to start again.
+const startTime = 2 * time.Minute
+
 // obey answers one line with another: "start NODE" with "ok" or what went wrong.
 func obey(ctx context.Context, control net.Listener, machines map[string]*machine) {
 	for {
@@ -144,9 +147,11 @@ func obey(ctx context.Context, control net.Listener, machines map[string]*machin
 			answer := "there is no such node"
 			if m := machines[strings.TrimPrefix(strings.TrimSpace(line), "start ")]; m != nil {
 				answer = "ok"
-				if err := m.start(ctx); err != nil {
+				starting, cancel := context.WithTimeout(ctx, startTime)
+				if err := m.start(starting); err != nil {
 					answer = err.Error()
 				}
+				cancel()
 			}
 			fmt.Fprintln(conn, answer)
 		}()

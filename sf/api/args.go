@@ -65,6 +65,14 @@ func parseArgs(in string, data []byte) (*args, error) {
 	return a, json.Unmarshal(data, &a.values)
 }
 
+// size is how many bytes the arguments hold.
+func (a *args) size() (n int) {
+	for name, value := range a.values {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
 // check refuses arguments that the route does not know.
 func (a *args) check(rt *route) error {
 	for _, name := range slices.Sorted(maps.Keys(a.values)) {

@@ -49,6 +49,7 @@ func (q *request) connect(l line) (any, error) {
 	if q.http.Header.Get("Upgrade") == "" {
 		return nil, invalid("the " + l.name + " is a websocket: ask for an upgrade of the connection")
 	}
+	q.doneReading()
 	port, err := l.open(q.lasting(), q.instance.UUID)
 	if err != nil {
 		return nil, or(err, errInstanceNotFound)

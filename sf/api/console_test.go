@@ -22,6 +22,7 @@ import (
 func serveConsole(t *testing.T) (c *conversation, url string, machine net.Conn) {
 	c = withObjects(t)
 	near, machine := net.Pipe()
+	machine.SetDeadline(time.Now().Add(30 * time.Second)) // whoever waits for it, as deadline
 	c.server.cloud.(*fakeCloud).port = func() io.ReadWriteCloser { return near }
 	h := httptest.NewServer(c.server)
 	t.Cleanup(h.Close)
@@ -39,6 +40,28 @@ func dialClient(t *testing.T, url, namespace string) *client.Client {
 		t.Fatal(err)
 	}
 	return cl
+}
+
+// comes waits for what a goroutine is to send or to close, and fails where that does not
+// happen, since a test that hangs says nothing.
+func comes[T any](t *testing.T, what string, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-deadline(t).Done():
+		t.Fatalf("%s: it does not happen", what)
+	}
+	return v
+}
+
+// give sends to a goroutine likewise.
+func give[T any](t *testing.T, what string, to chan<- T, v T) {
+	t.Helper()
+	select {
+	case to <- v:
+	case <-deadline(t).Done():
+		t.Fatalf("%s: nobody asks for it", what)
+	}
 }
 
 func deadline(t *testing.T) context.Context {
@@ -136,13 +159,13 @@ func TestConsoleRevoked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-sleeping
-	tick <- struct{}{}
-	<-sleeping // a check has found nothing wrong
+	comes(t, "a pause before the first check", sleeping)
+	give(t, "the first check", tick, struct{}{})
+	comes(t, "a pause after a check that has found nothing wrong", sleeping)
 	if err := c.server.cloud.DeleteKey(t.Context(), "demo", "test"); err != nil {
 		t.Fatal(err)
 	}
-	tick <- struct{}{}
+	give(t, "the second check", tick, struct{}{})
 	if _, err := io.ReadAll(console); err == nil || !strings.Contains(err.Error(), "the key that opened this console was removed") {
 		t.Errorf("it ended with %v", err)
 	}

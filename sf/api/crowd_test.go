@@ -30,9 +30,9 @@ func TestManyClients(t *testing.T) {
 	h := httptest.NewServer(c.server)
 	defer h.Close()
 	h.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = crowd
-	token := c.token("demo")
+	token, ctx := c.token("demo"), deadline(t)
 	ask := func(method, url, body string) error {
-		r, err := http.NewRequestWithContext(t.Context(), method, h.URL+url, strings.NewReader(body))
+		r, err := http.NewRequestWithContext(ctx, method, h.URL+url, strings.NewReader(body))
 		if err != nil {
 			return err
 		}

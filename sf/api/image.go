@@ -27,6 +27,7 @@ func (q *request) cacheImage() (any, error) {
 		return nil, q.args.missing("missing url in request")
 	}
 	q.made = object{"image", withoutSecrets(name)}
+	q.doneReading()
 	if q.asked("async") {
 		return nil, q.later("fetch "+q.made.id, func(ctx context.Context, begun func()) error {
 			return q.cloud.CacheImage(ctx, name, func(sf.Progress) { begun() })

@@ -96,9 +96,9 @@ func TestCacheImageSlowCaller(t *testing.T) {
 	w := &stuck{silent{header: http.Header{}}, make(chan struct{}), nil}
 	answered := make(chan struct{})
 	go func() { c.server.ServeHTTP(w, r); close(answered) }()
-	<-cloud.done
+	comes(t, "the end of the download", cloud.done)
 	close(w.block)
-	<-answered
+	comes(t, "the answer", answered)
 	n := len(w.lines)
 	if n < 2 || n > 4 || w.lines[n-1] != "{\"status\":200}\n" || w.lines[n-2] != fmt.Sprintf("{\"stage\":\"downloading\",\"done\":%d,\"total\":1000}\n", 999) {
 		t.Errorf("%d lines: %s", n, w.lines)

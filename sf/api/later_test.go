@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/spec"
@@ -153,11 +154,9 @@ func TestLater(t *testing.T) {
 	c.wants("system", "POST /images?async=1", `{"url": "http://nowhere/x"}`, 400, "there is no image")
 	c.wants("system", "POST /images?async=1", `{"url": "http://me:hunter2@x/y?token=hunter2#hunter2"}`, 200, "null")
 	stop()
-	for !strings.Contains(log.String(), "what was begun for a caller failed") {
-		select {
-		case <-t.Context().Done():
+	for patience := deadline(t); !strings.Contains(log.String(), "what was begun for a caller failed"); {
+		if time.Sleep(time.Millisecond); patience.Err() != nil {
 			t.Fatalf("the download goes on: %s", log.String())
-		default:
 		}
 	}
 	if s := log.String(); strings.Contains(s, "hunter2") || !strings.Contains(s, "kind=image object=http://x/y") {

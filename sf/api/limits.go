@@ -65,7 +65,8 @@ func (g *gate) depart(key string, t *turnstile) {
 }
 
 // readArgs reads the body. The room that a large one takes is given back when what
-// it asks for is recorded, by doneReading.
+// it asks for is recorded, by doneReading, and at once where it turns out not to be large:
+// callers who do not say how long theirs is may be here for hours, as readers of a stream.
 func (q *request) readArgs() (err error) {
 	limit := q.MaxBody
 	if q.route.access == anyone {
@@ -77,13 +78,23 @@ func (q *request) readArgs() (err error) {
 		}
 	}
 	q.args, err = readArgs(q.w, q.http, limit)
+	if err == nil && q.args.size() <= smallBody {
+		q.leaveLarge()
+	}
 	return err
 }
 
 // doneReading lets go of the arguments.
 func (q *request) doneReading() {
 	if q.largeBody != nil {
+		q.leaveLarge()
+		q.args = &args{}
+	}
+}
+
+func (q *request) leaveLarge() {
+	if q.largeBody != nil {
 		q.largeBody()
-		q.largeBody, q.args = nil, &args{}
+		q.largeBody = nil
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // window is the part of a list that is asked for, in the query: ?limit=, ?after=
@@ -215,24 +216,51 @@ func (q *request) pages(w window, read page) (any, error) {
 	}
 }
 
-// send writes a piece of a list.
+// send writes a piece of a list, in strides from memory that is used again: what is
+// large enough goes past the connection's own buffer. An error of a write means that
+// the caller has gone, which the context tells.
 func (q *request) send(records [][]byte, last bool) {
-	piece := joined(records)
-	piece = piece[1 : len(piece)-2] // without the brackets and the newline
+	piece := strides.Get().(*[]byte)
+	defer strides.Put(piece)
+	out := (*piece)[:0]
 	switch {
 	case !q.started:
 		q.started = true
 		q.w.Header().Set("Content-Type", typeJSON)
 		q.w.WriteHeader(http.StatusOK)
-		q.w.Write([]byte("[")) // an error means that the caller has gone, as below
+		out = append(out, '[')
 	case len(records) > 0:
-		q.w.Write([]byte(","))
+		out = append(out, ',')
 	}
-	q.w.Write(piece)
+	for n, r := range records {
+		if n > 0 {
+			out = append(out, ',')
+		}
+		r = bytes.TrimSuffix(r, []byte("\n"))
+		if len(out)+len(r) > stride {
+			q.w.Write(out)
+			out = out[:0]
+		}
+		if len(r) > stride {
+			q.w.Write(r)
+			continue
+		}
+		out = append(out, r...)
+	}
 	if last {
-		q.w.Write([]byte("]\n"))
+		out = append(out, "]\n"...)
 	}
+	q.w.Write(out)
 }
+
+// stride is how much of a list is written at once, bytes.
+const stride = 64 << 10
+
+// strides are buffers of a little more than that.
+var strides = sync.Pool{New: func() any {
+	b := make([]byte, 0, stride+len(",]\n"))
+	return &b
+}}
 
 // joined makes a JSON list of encoded records.
 func joined(records [][]byte) raw {

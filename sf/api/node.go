@@ -49,6 +49,7 @@ func (q *request) drainNode() (any, error) {
 	if q.args.err != nil {
 		return nil, q.args.err
 	}
+	q.doneReading()
 	if q.asked("async") {
 		name := q.node()
 		if err := q.cloud.CordonNode(q.lasting(), name); err != nil {

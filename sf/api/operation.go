@@ -1,8 +1,6 @@
 package api
 
 import (
-	"context"
-
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
@@ -57,7 +55,7 @@ func (q *request) getOperation() (any, error) {
 		return nil, err
 	}
 	if d > 0 && !op.Status.State.Ended() {
-		ctx, cancel := context.WithTimeout(q.ctx(), d)
+		ctx, cancel := q.upTo(d)
 		defer cancel()
 		now, err := q.cloud.WaitOperation(ctx, op)
 		switch {

@@ -60,6 +60,8 @@ func (q *request) sendOn(node string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	has := len(q.args.values) > 0
+	q.doneReading()
 	var failed error
 	w := &watched{ResponseWriter: q.w, status: http.StatusOK}
 	proxy := &httputil.ReverseProxy{
@@ -67,7 +69,7 @@ func (q *request) sendOn(node string) (any, error) {
 			r.SetURL(base)
 			r.Out.URL.RawPath = r.In.URL.RawPath
 			r.Out.Body, r.Out.ContentLength = http.NoBody, 0
-			if len(q.args.values) > 0 {
+			if has {
 				r.Out.Body, r.Out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 			}
 			r.Out.Header.Set(relayedBy, q.Relay.Node())

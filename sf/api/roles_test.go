@@ -260,11 +260,13 @@ func TestWaitEnds(t *testing.T) {
 		w := &silent{header: http.Header{}}
 		done := make(chan struct{})
 		go func() { c.server.ServeHTTP(w, r); close(done) }()
-		for f.count() == 0 {
-			time.Sleep(time.Millisecond)
+		for patience := deadline(t); f.count() == 0; {
+			if time.Sleep(time.Millisecond); patience.Err() != nil {
+				t.Fatal("nothing is created")
+			}
 		}
 		cancel()
-		<-done
+		comes(t, "the end of the request", done)
 		if w.status != 0 {
 			t.Errorf("something was written to a caller who has gone: %d", w.status)
 		}

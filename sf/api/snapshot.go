@@ -97,6 +97,7 @@ func (q *request) deleteSnapshot() (any, error) {
 // download sends one disk of a snapshot, or the range of it that is asked for: a
 // qcow2 image.
 func (q *request) download() (any, error) {
+	q.doneReading()
 	id, device := q.snapshot.UUID, q.path("device")
 	r, err := q.cloud.OpenSnapshot(q.ctx(), id, device)
 	if err != nil {

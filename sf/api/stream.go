@@ -31,10 +31,12 @@ func (q *request) follow() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.doneReading()
 	ctx, cancel := context.WithCancelCause(q.ctx())
 	defer cancel(nil)
 	defer context.AfterFunc(q.stopping, func() { cancel(errServerStops) })()
 	s := &eventStream{q: q, connection: http.NewResponseController(q.w)}
+	defer s.connection.SetWriteDeadline(time.Time{}) // the connection may go on to serve others
 	// Who begins now gets the answer's header with the place where they begin: what
 	// happens once they have it is delivered to them.
 	if opt.After >= 0 {
@@ -50,15 +52,19 @@ func (q *request) follow() (any, error) {
 		if err == nil {
 			err = s.batch(ctx, b)
 		}
-		if err != nil {
-			s.farewell(ctx, err)
-			break
+		if err == nil {
+			continue
 		}
+		if !s.hasBegun() { // nothing was promised yet
+			return nil, s.because(ctx, err)
+		}
+		s.farewell(ctx, err)
+		break
 	}
 	return streamed(http.StatusOK), nil
 }
 
-var errServerStops = errors.New("the server stops")
+var errServerStops = spec.Errorf(spec.ErrUnavailable, "the server stops")
 
 // followed reads what is to be followed: ?kind= and ?id= name an object, which has
 // to be the caller's; without, it is everything that is.
@@ -219,10 +225,27 @@ func (s *eventStream) keepAlive(ctx context.Context) error {
 		if err := s.q.stillAllowed(); errors.Is(err, spec.ErrUnauthorized) {
 			return err
 		}
+		if !s.hasBegun() {
+			continue // a sign of life is not the answer
+		}
 		if err := s.write(":\n\n"); err != nil {
 			return err
 		}
 	}
+}
+
+func (s *eventStream) hasBegun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun
+}
+
+// because is why the stream ends that ended with err.
+func (s *eventStream) because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // farewell tells the reader why the stream ends, where it is still there.
@@ -230,13 +253,6 @@ func (s *eventStream) farewell(ctx context.Context, err error) {
 	if s.q.ctx().Err() != nil {
 		return
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	b := failureBody{Error: err.Error(), Status: http.StatusServiceUnavailable}
-	if !errors.Is(err, errServerStops) {
-		b = s.q.describe(err)
-	}
-	data, _ := encode(b) // strings and a number
+	data, _ := encode(s.q.describe(s.because(ctx, err))) // strings and a number
 	s.write("event: error\ndata: " + string(data) + "\n")
 }

@@ -210,7 +210,7 @@ func TestEventStreamEnds(t *testing.T) {
 	if err := f.DeleteKey(t.Context(), "demo", "test"); err != nil {
 		t.Fatal(err)
 	}
-	pass <- struct{}{}
+	give(t, "a check of the key", pass, struct{}{})
 	if name, _ := revoked.next(); name != "error" {
 		t.Errorf("without a key: %q", name)
 	}

@@ -86,9 +86,17 @@ func (q *request) changes(version string) (ctx context.Context, cancel context.C
 	if known = q.http.URL.Query().Get("version"); known != version {
 		return nil, func() {}, "", nil
 	}
+	ctx, cancel = q.upTo(d)
+	return ctx, cancel, known, nil
+}
+
+// upTo is for what a GET waits for: it ends after d, when the caller hangs up, and
+// when the server is to stop.
+func (q *request) upTo(d time.Duration) (context.Context, context.CancelFunc) {
+	q.doneReading()
 	ctx, end := context.WithTimeout(q.ctx(), d)
 	stop := context.AfterFunc(q.stopping, end)
-	return ctx, func() { stop(); end() }, known, nil
+	return ctx, func() { stop(); end() }
 }
 
 // sinceThen is the error of such a wait. That nothing has changed is none.

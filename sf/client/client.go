@@ -59,7 +59,8 @@ type Client struct {
 
 // session is who the server takes a client for.
 type session struct {
-	mu    sync.Mutex
+	login chan struct{} // capacity 1: full while one caller asks for a token
+	mu    sync.Mutex    // guards token
 	token string
 
 	// knows says that the server knows idempotency keys and versions, which those of
@@ -111,7 +112,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	return &Client{cfg: cfg, session: &session{}}, nil
+	return &Client{cfg: cfg, session: &session{login: make(chan struct{}, 1)}}, nil
 }
 
 // connect fills in how requests are made.
@@ -245,12 +246,28 @@ func withToken[T any](ctx context.Context, c *Client, try func(token string) (T,
 // "you may not" as well; ours tells the two apart.
 func stale(err error) bool { return errors.Is(err, spec.ErrUnauthorized) }
 
-// authorize returns a token other than the given one, which is no good.
-func (c *Client) authorize(ctx context.Context, bad string) (string, error) {
+// current returns the token, and whether it is another than the given one.
+func (c *Client) current(bad string) (token string, good bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.token != bad {
-		return c.token, nil
+	return c.token, c.token != bad
+}
+
+// authorize returns a token other than the given one, which is no good. Of several
+// callers who want one, one asks; the others wait for that as long as they care to, and
+// who has a good token waits for nobody.
+func (c *Client) authorize(ctx context.Context, bad string) (string, error) {
+	if token, good := c.current(bad); good {
+		return token, nil
+	}
+	select {
+	case c.login <- struct{}{}:
+		defer func() { <-c.login }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if token, good := c.current(bad); good {
+		return token, nil
 	}
 	body, err := json.Marshal(map[string]string{"namespace": c.cfg.Namespace, "key": c.cfg.Key})
 	if err != nil {
@@ -268,6 +285,8 @@ func (c *Client) authorize(ctx context.Context, bad string) (string, error) {
 	if err := decode(k, reply); err != nil {
 		return "", err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.token = answer.AccessToken
 	return c.token, nil
 }

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// silence is how long a stream may say nothing before it is taken for dead. The
-	// server says every 15 s that it lives.
+	// silence is how long a stream, or a server that is asked for one, may say nothing
+	// before it is taken for dead. The server says every 15 s that it lives.
 	silence = time.Minute
 	// followAttempts is how often in a row a stream is opened in vain. With the
 	// pauses that is about two minutes, in which a server may be replaced.
@@ -80,12 +80,17 @@ func (s *events) run(ctx context.Context) error {
 }
 
 // connect opens the stream at its place and delivers what comes until it ends.
-func (s *events) connect(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (s *events) connect(whole context.Context) error {
+	ctx, cancel := context.WithCancel(whole)
 	defer cancel()
+	dead := time.AfterFunc(silence, cancel) // one who never answers too
+	defer dead.Stop()
 	w, err := withToken(ctx, s.c, func(token string) (*http.Response, error) { return s.open(ctx, token) })
 	if reply := (*Error)(nil); errors.As(err, &reply) && reply.Status == http.StatusNotFound && !reply.Told {
 		return spec.Errorf(spec.ErrInvalid, "%s has no streams of events, as servers of Shaken Fist 0.2", s.c.cfg.URL)
+	}
+	if err != nil && ctx.Err() != nil && whole.Err() == nil {
+		return spec.Errorf(spec.ErrUnavailable, "no answer from %s within %v", s.c.cfg.URL, silence).Because(err)
 	}
 	if err != nil {
 		return err
@@ -95,8 +100,7 @@ func (s *events) connect(ctx context.Context) error {
 		return spec.Errorf(spec.ErrInvalid, "the server did not send a stream of events but %q", kind)
 	}
 	s.opened, s.batch = true, spec.EventBatch{}
-	dead := time.AfterFunc(silence, cancel)
-	defer dead.Stop()
+	dead.Reset(silence)
 	lines := bufio.NewScanner(w.Body)
 	lines.Buffer(nil, longestLine)
 	var m message

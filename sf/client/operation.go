@@ -56,7 +56,7 @@ func (c *Client) operation(ctx context.Context, instance, id string, d time.Dura
 // nil) about once a second until then. One that did not succeed is an error of
 // class ErrFailed that says why; when ctx ends first it is ErrTimeout.
 func (c *Client) WaitOperation(ctx context.Context, op *spec.Operation, seen func(*spec.Operation)) (*spec.Operation, error) {
-	d := patience
+	d, pause := patience, firstPoll
 	if seen != nil {
 		d = time.Second
 	}
@@ -71,6 +71,10 @@ func (c *Client) WaitOperation(ctx context.Context, op *spec.Operation, seen fun
 			return op, spec.Errorf(spec.ErrFailed, "%s: %s", op.Kind, op.Status.Error).About("instance", op.Instance)
 		}
 		now, err := c.operation(ctx, op.Instance, op.ID, d)
+		if err == nil && now.Status == op.Status { // it may not have waited, as one that is to stop
+			err = c.cfg.Sleep(ctx, pause)
+			pause = min(pause*3/2, lastPoll)
+		}
 		if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return op, spec.Errorf(spec.ErrTimeout, "%s is still %s", op.Kind, op.Status.State).About("instance", op.Instance).Because(err)
 		}

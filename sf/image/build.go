@@ -95,7 +95,7 @@ func (l *Local) volume(dir string, v driver.Volume) (driver.Disk, error) {
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = l.place(d.Path, v.Image, create)
 	} else if err == nil && d.Format == "qcow2" {
-		err = intact(d.Path)
+		_, err = l.layers(driver.Disk{Path: d.Path, Format: d.Format})
 	}
 	return d, err
 }
@@ -213,16 +213,25 @@ func (l *Local) cdrom(dir string, d driver.Disk, id string) (driver.Disk, error)
 	return d, nil
 }
 
-// intact checks that an existing disk can be read down to its image.
-func intact(path string) error {
-	layers, err := qcow2.Chain(path)
-	if err != nil {
-		return err
+// layers returns the files of an existing disk, the top first, when all are there. The
+// header of a disk is in the hands of its machine's process, which a guest may have
+// broken into: below it are images of the cache and nothing else of the host's.
+func (l *Local) layers(d driver.Disk) ([]qcow2.Layer, error) {
+	if d.Format != "qcow2" {
+		return []qcow2.Layer{{Path: d.Path, Format: d.Format}}, nil
 	}
-	for _, layer := range layers[1:] {
-		if _, err := os.Stat(layer.Path); err != nil {
+	images, err := filepath.EvalSymlinks(FilesIn(l.config.Cache.dir))
+	if err != nil {
+		return nil, err
+	}
+	return qcow2.ChainWithin(d.Path, func(path string) error {
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
 			return fmt.Errorf("its image is gone: %w", err)
 		}
-	}
-	return nil
+		if filepath.Dir(real) != images {
+			return fmt.Errorf("%w: its header names %s below it, which is no image of the cache: it was changed by somebody who is not to", ErrUnsafe, path)
+		}
+		return nil
+	})
 }

@@ -22,8 +22,8 @@ type CacheConfig struct {
 	MaxImage int64
 	// MaxVirtual is the largest disk an image may describe, in bytes; 0 is 4 TiB.
 	MaxVirtual int64
-	// MaxRatio is how many bytes of data (holes not counted) a compressed byte may
-	// become, beyond the first 64 MiB; 0 is 200.
+	// MaxRatio is how many bytes of data (holes not counted) a byte that is compressed,
+	// or in a foreign format, may become, beyond the first 64 MiB; 0 is 200.
 	MaxRatio int64
 	// Reserve is the free space, in bytes, that fetching an image leaves on the file
 	// system and that Evict restores; 0 is 1 GiB.
@@ -77,6 +77,10 @@ const (
 	partialDir = "partial"
 	tmpDir     = "tmp"
 )
+
+// FilesIn is the directory of a cache's images: the only one in which what lies under
+// a disk can be.
+func FilesIn(dir string) string { return filepath.Join(dir, imagesDir) }
 
 // NewCache opens the cache in dir, which is created if need be, and removes what
 // a crash left half done. Unfinished downloads stay and are resumed.

@@ -18,8 +18,9 @@ const (
 
 // convert rewrites an image in a foreign format as qcow2, by qemu-img: told the
 // format, with an empty environment, in a directory of its own, within limits of
-// memory, time and output.
-func (c *Cache) convert(ctx context.Context, format, from, to string) error {
+// memory, time and output. most is how much it may become in proportion to what was
+// downloaded: formats can say of many clusters that they are the same.
+func (c *Cache) convert(ctx context.Context, format, from, to string, most int64) error {
 	program := c.config.QemuImg
 	if program == "" {
 		var err error
@@ -28,10 +29,11 @@ func (c *Cache) convert(ctx context.Context, format, from, to string) error {
 				ErrFormat, strings.ToUpper(format))
 		}
 	}
-	limit, err := c.outputLimit()
+	room, err := c.outputLimit()
 	if err != nil {
 		return err
 	}
+	limit := min(room, most)
 	cmd := exec.CommandContext(ctx, program, "convert", "-f", format, "-O", "qcow2", from, to)
 	cmd.Dir = filepath.Dir(to)
 	cmd.Env = []string{"LC_ALL=C", "TMPDIR=" + cmd.Dir}
@@ -44,6 +46,8 @@ func (c *Cache) convert(ctx context.Context, format, from, to string) error {
 			return context.Cause(ctx)
 		case outputExceeded(err, text.String()) && limit == c.config.MaxImage:
 			return fmt.Errorf("%w: more than %s when converted", ErrTooLarge, bytesText(limit))
+		case outputExceeded(err, text.String()) && limit == most:
+			return fmt.Errorf("%w: it converts to more than %s, which is out of proportion", ErrTooLarge, bytesText(limit))
 		case outputExceeded(err, text.String()):
 			return &spaceError{need: limit, text: fmt.Sprintf("converted it needs more than %s in %s", bytesText(limit), c.dir)}
 		}

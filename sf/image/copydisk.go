@@ -35,7 +35,10 @@ func (l *Local) CopyDisk(ctx context.Context, disk driver.Disk, path string, rep
 		looked = done + roomEvery
 		return l.config.Cache.room(0)
 	}
-	err := qcow2.Flatten(ctx, qcow2.Layer{Path: disk.Path, Format: disk.Format}, path, step)
+	layers, err := l.layers(disk)
+	if err == nil {
+		err = qcow2.FlattenLayers(ctx, layers, path, step)
+	}
 	if err != nil {
 		return fmt.Errorf("copy of %s: %w", disk.Device, l.config.Cache.noSpace(err, 0))
 	}

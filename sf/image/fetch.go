@@ -231,7 +231,7 @@ func (c *Cache) admit(ctx context.Context, d Description, p *partial, report fun
 	if kind.convert {
 		report(driver.Progress{Stage: "converting"})
 		converted := filepath.Join(work, "converted")
-		if err := c.convert(ctx, kind.format, path, converted); err != nil {
+		if err := c.convert(ctx, kind.format, path, converted, c.mostData(p.size)); err != nil {
 			return got, fail("convert", d.URL, err, "")
 		}
 		path, got.made = converted, true

@@ -267,6 +267,29 @@ func TestImageGone(t *testing.T) {
 	}
 }
 
+// Who broke out of a machine's process can write the header of its disk, and is not to
+// be given files of the host by that: neither by the next machine nor in a snapshot.
+func TestDiskStaysInside(t *testing.T) {
+	l, disks := newDisks(t, testConfig())
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, rawImage(1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(l.Dir(uuid1), "link")
+	if err := os.Symlink(secret, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, below := range []string{secret, link, "/proc/self/environ"} {
+		qemu(t, "qemu-img", "rebase", "-u", "-f", "qcow2", "-b", below, "-F", "raw", disks[0].Path)
+		if _, err := l.Build(t.Context(), uuid1, []driver.Volume{{Device: "vda", Existing: true}}); !errors.Is(err, ErrUnsafe) {
+			t.Errorf("%s under a disk: %v", below, err)
+		}
+		if path, err := copyTo(l, snap1, disks[0]); !errors.Is(err, ErrUnsafe) {
+			t.Errorf("%s under a disk is copied to %s: %v", below, path, err)
+		}
+	}
+}
+
 // The data directory may be moved, and may be reached through a symbolic link.
 func TestRelocate(t *testing.T) {
 	real, other := t.TempDir(), t.TempDir()

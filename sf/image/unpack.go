@@ -69,7 +69,7 @@ func (c *Cache) unpack(ctx context.Context, p *partial, path string, report func
 	}
 	defer closeWith(out, &err)
 	hash := sha256.New()
-	w := &sparseWriter{file: out, limit: c.config.MaxImage, dataLimit: max(freeRatio, p.size*c.config.MaxRatio), room: func() error { return c.room(0) }}
+	w := &sparseWriter{file: out, limit: c.config.MaxImage, dataLimit: c.mostData(p.size), room: func() error { return c.room(0) }}
 	_, err = io.CopyBuffer(onlyWriter{io.MultiWriter(hash, w)}, onlyReader{r}, make([]byte, sparseBlock))
 	if err == nil {
 		err = w.finish()
@@ -79,6 +79,9 @@ func (c *Cache) unpack(ctx context.Context, p *partial, path string, report func
 	}
 	return hex.EncodeToString(hash.Sum(nil)), true, nil
 }
+
+// mostData is how much data may become of a download of some bytes.
+func (c *Cache) mostData(size int64) int64 { return max(freeRatio, size*c.config.MaxRatio) }
 
 // unpackError tells our side's failures (full disk, cancelled, a limit) from
 // damaged data.

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
@@ -191,11 +192,38 @@ func TestConvert(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+	t.Run("out of proportion", func(t *testing.T) {
+		// Each entry of the grain tables, which are right behind the first grain's
+		// directory, names the same 64 KiB of data.
+		out := filepath.Join(dir, "bomb")
+		qemu(t, "qemu-img", "create", "-q", "-f", "vmdk", out, "256M")
+		qemu(t, "qemu-io", "-f", "vmdk", "-c", "write -q -P 42 0 64k", out)
+		body, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		le := binary.LittleEndian
+		for _, at := range []int{48, 56} { // the spare directory, and the one in use
+			directory := body[le.Uint64(body[at:])*512:]
+			grain := le.Uint32(body[int(le.Uint32(directory))*512:])
+			for table := range 256 / 32 {
+				entries := body[int(le.Uint32(directory[4*table:]))*512:]
+				for k := range 512 {
+					le.PutUint32(entries[4*k:], grain)
+				}
+			}
+		}
+		web, c := newWeb(t), newTestCache(t, testConfig())
+		web.put("/i", body)
+		if image, err := c.Fetch(t.Context(), trusted(web.URL+"/i"), nil); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "proportion") {
+			t.Errorf("%d bytes became %+v, %v", len(body), image, err)
+		}
+	})
 	t.Run("output limit", func(t *testing.T) {
 		config := testConfig()
 		config.MaxImage = 3 << 20
 		c := newTestCache(t, config)
-		err := c.convert(t.Context(), "raw", source, filepath.Join(t.TempDir(), "out"))
+		err := c.convert(t.Context(), "raw", source, filepath.Join(t.TempDir(), "out"), 1<<30)
 		if !errors.Is(err, ErrTooLarge) {
 			t.Errorf("4 MiB of data in a file of at most 3: %v", err)
 		}

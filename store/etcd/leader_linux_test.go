@@ -120,16 +120,29 @@ func TestConformanceWhileLeaderFails(t *testing.T) {
 	}
 }
 
-// insistent commits again what has an unknown outcome, as callers do. Here it may do so under
+// insistent asks again what is not answered, as callers do: a busy machine is slow as well.
+// It commits again what has an unknown outcome. Here it may do so under
 // any conditions: a member that does not answer is broken, and will have nothing to say before
 // the case is over.
 type insistent struct{ store.Store }
 
 func (s insistent) Commit(ctx context.Context, txn store.Txn) (store.Revision, error) {
+	return insist(ctx, func() (store.Revision, error) { return s.Store.Commit(ctx, txn) })
+}
+
+func (s insistent) Get(ctx context.Context, key string) (store.Record, error) {
+	return insist(ctx, func() (store.Record, error) { return s.Store.Get(ctx, key) })
+}
+
+func (s insistent) List(ctx context.Context, prefix string, page store.Page) (store.List, error) {
+	return insist(ctx, func() (store.List, error) { return s.Store.List(ctx, prefix, page) })
+}
+
+func insist[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	for {
-		r, err := s.Store.Commit(ctx, txn)
+		v, err := ask()
 		if ctx.Err() != nil || !errors.Is(err, ErrNoAnswer) {
-			return r, err
+			return v, err
 		}
 	}
 }

@@ -235,6 +235,7 @@ func TestPassword(t *testing.T) {
 			with := func(user, password, prefix string) Config {
 				c := right
 				c.Username, c.Password, c.Prefix = user, password, prefix
+				c.Timeout = 10 * time.Second // it takes its time over a password on purpose
 				return c
 			}
 			refusal(t, "a wrong password", with("sf", "wrong", "/cloud/"), "wrong user", `"sf"`)

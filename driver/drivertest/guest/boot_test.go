@@ -169,14 +169,16 @@ func TestBootFromDisk(t *testing.T) {
 	m.ended(t, ctx)
 }
 
-// The other buses that the guest has drivers for; the config drive as a CD too.
+// The other buses that the guest has drivers for; the config drive as a CD too. The
+// disk to boot from is named, as drivers do it: of two disks of one bus the firmware
+// takes the one that it finds first, which with NVMe is either.
 func TestBootFromOtherBuses(t *testing.T) {
 	for name, args := range map[string][]string{
-		"ide": {"-device", "ide-hd,drive=disk,bus=ide.0", "-device", "ide-cd,drive=config,bus=ide.1",
+		"ide": {"-device", "ide-hd,drive=disk,bus=ide.0,bootindex=1", "-device", "ide-cd,drive=config,bus=ide.1",
 			"-device", "vmxnet3,netdev=net,mac=52:54:00:12:34:56"},
-		"scsi": {"-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk", "-device", "scsi-hd,drive=config",
+		"scsi": {"-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk,bootindex=1", "-device", "scsi-hd,drive=config",
 			"-device", "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56"},
-		"nvme": {"-device", "nvme,serial=1,drive=disk", "-device", "nvme,serial=2,drive=config",
+		"nvme": {"-device", "nvme,serial=1,drive=disk,bootindex=1", "-device", "nvme,serial=2,drive=config",
 			"-device", "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56"},
 	} {
 		t.Run(name, func(t *testing.T) {

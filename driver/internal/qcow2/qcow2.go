@@ -27,16 +27,40 @@ const (
 )
 
 // Below says what lies under an image, by its header. An image that would make QEMU
-// open anything but a plain file of a stated format is refused.
-func Below(image *os.File) (Backing, error) {
+// open anything but a plain file of a stated format is refused, and so is one of
+// which that file is in none of the directories within, unless there are none. The
+// header of a disk is in the hands of its QEMU, which a guest may have broken into:
+// whoever opens files with more rights than that QEMU has names the directories.
+func Below(image *os.File, within []string) (Backing, error) {
 	b, err := readBacking(image)
+	if err == nil && b.Path != "" {
+		if !filepath.IsAbs(b.Path) {
+			b.Path = filepath.Join(filepath.Dir(image.Name()), b.Path)
+		}
+		err = inside(b.Path, within)
+	}
 	if err != nil {
 		return Backing{}, fmt.Errorf("%s: %w", image.Name(), err)
 	}
-	if b.Path != "" && !filepath.IsAbs(b.Path) {
-		b.Path = filepath.Join(filepath.Dir(image.Name()), b.Path)
-	}
 	return b, nil
+}
+
+// inside is nil for a file right in one of some directories, wherever links lead.
+func inside(path string, dirs []string) error {
+	if len(dirs) == 0 {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("what lies under it: %w", err)
+	}
+	for _, dir := range dirs {
+		if dir, err = filepath.EvalSymlinks(dir); err == nil && filepath.Dir(real) == dir {
+			return nil
+		}
+	}
+	return fmt.Errorf("its header names %s below it, which is none of the images in %s: it was changed by somebody who is not to",
+		path, strings.Join(dirs, ", "))
 }
 
 func readBacking(r io.ReaderAt) (Backing, error) {

@@ -83,11 +83,11 @@ func TestBelow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b, err := Below(f); b != (Backing{tt.want, format}) || err != nil {
+		if b, err := Below(f, nil); b != (Backing{tt.want, format}) || err != nil {
 			t.Errorf("below %q: %+v, %v", tt.backing, b, err)
 		}
 		f.Close()
-		if _, err := Below(f); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := Below(f, nil); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("of a closed file: %v", err)
 		}
 	}

@@ -19,6 +19,12 @@ const maxChain = 16
 // state them and without guessing a format. It is for images that this host made:
 // it reads whatever a header names. Errors wrap ErrFormat, or are the file's.
 func Chain(path string) ([]Layer, error) {
+	return ChainWithin(path, func(string) error { return nil })
+}
+
+// ChainWithin is Chain of an image whose header others may have changed since: each
+// name in one is told to may, whose error ends it, before the file is opened.
+func ChainWithin(path string, may func(path string) error) ([]Layer, error) {
 	layers := []Layer{{Path: path, Format: "qcow2"}}
 	for len(layers) <= maxChain {
 		top := layers[len(layers)-1]
@@ -38,6 +44,9 @@ func Chain(path string) ([]Layer, error) {
 		next := info.BackingFile
 		if !filepath.IsAbs(next) {
 			next = filepath.Join(filepath.Dir(top.Path), next)
+		}
+		if err := may(next); err != nil {
+			return nil, fmt.Errorf("%s: %w", top.Path, err)
 		}
 		layers = append(layers, Layer{Path: next, Format: info.BackingFormat})
 	}

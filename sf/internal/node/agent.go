@@ -78,10 +78,10 @@ type Agent struct {
 	running int           // loops, under mu
 	stopped chan struct{} // capacity 1: the last loop ended
 
-	seen        time.Time // last written; the session's key alone uses both
-	outageSince time.Time // others have been saying so; zero while they do not
+	outageSince time.Time // others have been saying so; zero while they do not; the session's key alone uses it
 
 	mu        sync.Mutex
+	seen      time.Time // last written
 	session   store.Session
 	held      time.Time            // since when there is a session, and the store is reached
 	renewed   time.Time            // last
@@ -92,6 +92,7 @@ type Agent struct {
 	fabric    fabricState
 	ports     map[string]*ports // of running instances
 	copies    map[string]*copyState
+	turns     []turn         // whose images are to be fetched, first come first served
 	failures  map[string]int // in a row, by key
 
 	measures measures
@@ -107,10 +108,10 @@ const (
 // closeTimeout bounds how long Close waits for a driver call under way.
 const closeTimeout = 30 * time.Second
 
-// vitals are how many keys there are in the vital queue: the session, the routers and
-// the fabric. Instances, of which there are many and whose hypervisor may hang, never
+// vitals are how many keys there are in the vital queue: the session and what is said of
+// it, the routers and the fabric. Instances, of which there are many and whose hypervisor may hang, never
 // keep these waiting: a node that is merely busy would count as gone.
-const vitals = 3
+const vitals = 4
 
 // Keys of the queues. The rest of a key names the object.
 const (
@@ -123,6 +124,7 @@ const (
 	keyOps      = "operation/"
 	keyFabric   = "fabric"
 	keySession  = "session"
+	keySeen     = "seen"
 	keyResync   = "resync"
 	keyJanitor  = "janitor"
 	keyTend     = "tend"
@@ -194,6 +196,7 @@ func (a *Agent) Close() error {
 	if err := a.Clock.Wait(ctx, -1, a.stopped); err != nil {
 		return fmt.Errorf("node %s: its loops do not end: %w", a.Name, err)
 	}
+	a.stopped <- struct{}{} // for who closes it again
 	if a.mesh() {
 		return nil
 	}
@@ -342,6 +345,9 @@ func (a *Agent) reconcile(ctx context.Context, key string) (time.Duration, error
 		return a.reconcileFabric(ctx)
 	case keySession:
 		return a.reconcileSession(ctx)
+	case keySeen:
+		a.noteSeen(ctx)
+		return never, nil
 	case keyResync:
 		return a.resync(ctx)
 	case keyJanitor:

@@ -20,20 +20,30 @@ func (a *Agent) ConsoleLog(ctx context.Context, id string, n int64) ([]byte, err
 	if !ok {
 		return nil, spec.Errorf(spec.ErrUnavailable, "this node's hypervisor has no console").About("instance", id)
 	}
-	_, end, err := c.ConsoleLog(ctx, id, 0, nil)
-	if errors.Is(err, driver.ErrNotFound) {
-		return nil, nil // not built yet
+	if n == 0 {
+		return nil, nil
 	}
-	if err != nil {
-		return nil, err
+	// The log's end is no bound of what is kept of it: that is found out by reading.
+	for size := int64(firstPiece); ; size *= 2 {
+		offset := -n
+		if n < 0 {
+			offset = 0
+		} else {
+			size = min(size, n)
+		}
+		p := make([]byte, size)
+		got, _, err := c.ConsoleLog(ctx, id, offset, p)
+		if errors.Is(err, driver.ErrNotFound) {
+			return nil, nil // not built yet
+		}
+		if err != nil || int64(got) < size || size == n {
+			return p[:got], err
+		}
 	}
-	if n < 0 || n > end {
-		n = end
-	}
-	p := make([]byte, n)
-	got, _, err := c.ConsoleLog(ctx, id, end-n, p)
-	return p[:got], err
 }
+
+// firstPiece is how much of a console log is asked for at first, in bytes.
+const firstPiece = 64 << 10
 
 // Console opens an instance's console.
 func (a *Agent) Console(ctx context.Context, id string) (io.ReadWriteCloser, error) {
@@ -55,6 +65,9 @@ type consoleState struct {
 	line   []byte // the last line so far
 	told   bool   // that line was a prompt and there was an event for it
 	quiet  int    // looks in a row without output
+
+	untold bool  // there was a prompt, and no event yet
+	boots  int64 // the boot of it
 }
 
 // How often consoles are looked at: while there is output, and when there has
@@ -95,18 +108,23 @@ func (a *Agent) watchConsole(ctx context.Context, id string) (time.Duration, err
 			state.offset = end
 		}
 	}
+	if state.boots != m.Boot+m.Resets {
+		state.untold, state.boots = false, m.Boot+m.Resets
+	}
 	prompts, err := state.read(ctx, c, id)
+	state.untold = state.untold || prompts > 0
 	if err != nil {
 		return never, ignore(err, driver.ErrNotFound)
 	}
-	if prompts > 0 { // one event a look, however many a guest prints
+	if state.untold { // one event a look, however many a guest prints
 		t := a.Records.Begin()
 		if err := a.Records.Event(ctx, t, a.event(spec.KindInstance, id, "trigger", "", "login prompt")); err != nil {
 			return 0, err
 		}
 		if _, err := a.Records.Commit(ctx, t); err != nil {
-			return 0, err
+			return 0, err // what was read is not read again, but it is told when this is tried again
 		}
+		state.untold = false
 	}
 	if state.quiet > quietLooks {
 		return consoleLater, nil

@@ -22,28 +22,30 @@ type dhcpServer struct {
 }
 
 // serveDHCP makes the servers what the records want, and returns which networks
-// failed.
+// failed. Where the fabric failed, what serves goes on: guests renew their leases
+// whatever it is that could not be changed. It ends by itself with its network.
 func (a *Agent) serveDHCP(ctx context.Context, w *wantedFabric, failed map[string]error) map[string]error {
 	errs := map[string]error{}
 	wanted := map[string]bool{}
 	for _, d := range w.desired.Networks {
-		if n := w.networks[d.ID]; n.DHCP && failed[d.ID] == nil {
-			wanted[d.ID] = true
-			if err := a.serveNetwork(ctx, n, d, w.nics[d.ID]); err != nil {
-				errs[d.ID] = fmt.Errorf("dhcp: %w", err)
-			}
+		n := w.networks[d.ID]
+		if wanted[d.ID] = n.DHCP; !n.DHCP || failed[d.ID] != nil {
+			continue
+		}
+		if err := a.serveNetwork(ctx, n, d, w.nics[d.ID]); err != nil {
+			errs[d.ID] = fmt.Errorf("dhcp: %w", err)
 		}
 	}
-	var gone []*dhcpServer
+	var ended []*dhcpServer
 	a.mu.Lock()
 	for _, id := range sorted(slices.Collect(maps.Keys(a.fabric.dhcp))) {
 		if !wanted[id] {
-			gone = append(gone, a.fabric.dhcp[id])
+			ended = append(ended, a.fabric.dhcp[id])
 			delete(a.fabric.dhcp, id)
 		}
 	}
 	a.mu.Unlock()
-	for _, s := range gone { // which may wait for a look of the fabric's at the whole host
+	for _, s := range ended { // closing waits for the fabric, and nobody should for that
 		s.conn.Close()
 	}
 	return errs

@@ -16,15 +16,16 @@ import (
 // key of its own and on workers of its own, so that a download never keeps
 // anything else waiting.
 type fetchState struct {
-	running  bool // due, or under way
-	done     bool
-	images   []driver.Image // by index of disk; zero for a blank one
-	progress driver.Progress
-	failed   driver.Progress // when it failed last
-	err      error           // of the last try
-	next     time.Time       // when another is due
-	failures int             // in a row
-	cancel   context.CancelFunc
+	running   bool   // due, or under way
+	namespace string // on whose account it is
+	done      bool
+	images    []driver.Image // by index of disk; zero for a blank one
+	progress  driver.Progress
+	failed    driver.Progress // when it failed last
+	err       error           // of the last try
+	next      time.Time       // when another is due
+	failures  int             // in a row
+	cancel    context.CancelFunc
 }
 
 // showAfter is how long a fetch may take before it is worth a line in the status,
@@ -41,14 +42,15 @@ func (a *Agent) waitForImages(ctx context.Context, i *spec.Instance) (time.Durat
 	a.mu.Lock()
 	f := m.fetch
 	now := a.Clock.Now()
-	start := !f.running && !now.Before(f.next)
-	if start {
-		m.fetch.running = true
-	}
+	hopeless := f.err != nil && !f.running && (permanent(f.err) || a.gaveUp(i))
+	start := !hopeless && !f.running && !now.Before(f.next)
+	turn := !start || a.takeTurn(i, m)
 	a.mu.Unlock()
 	switch {
-	case f.err != nil && !f.running && (permanent(f.err) || a.gaveUp(i)):
+	case hopeless:
 		return never, a.fail(ctx, i, f.err)
+	case !turn:
+		return showAfter, a.wait(ctx, i, "its image: other transfers of its namespace to end", 0, nil)
 	case start:
 		a.slow.Add(keyFetch + i.UUID)
 		return showAfter, nil
@@ -65,11 +67,60 @@ func (a *Agent) waitForImages(ctx context.Context, i *spec.Instance) (time.Durat
 	})
 }
 
+// share is how many fetches of one namespace go on at a time: a server of its choice
+// may send as slowly as it likes, and is not to keep everybody else waiting.
+func share(transfers int) int { return max(1, transfers-max(1, transfers/4)) }
+
+// takeTurn has an instance's images fetched, or puts it in the queue of its namespace;
+// a.mu is held.
+func (a *Agent) takeTurn(i *spec.Instance, m *instance) bool {
+	n := 0
+	for _, other := range a.instances {
+		if other.fetch.running && other.fetch.namespace == i.Namespace {
+			n++
+		}
+	}
+	a.turns = slices.DeleteFunc(a.turns, func(t turn) bool { return t.instance == i.UUID })
+	if n >= share(a.Transfers) {
+		a.turns = append(a.turns, turn{i.Namespace, i.UUID})
+		return false
+	}
+	m.fetch.running, m.fetch.namespace = true, i.Namespace
+	return true
+}
+
+// turn is an instance whose images are fetched when others of its namespace are.
+type turn struct{ namespace, instance string }
+
+// passTurn has the next of a namespace look. One that is gone passes nothing on: the
+// others look by themselves, every showAfter.
+func (a *Agent) passTurn(namespace string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k := slices.IndexFunc(a.turns, func(t turn) bool { return t.namespace == namespace })
+	if k >= 0 {
+		a.queue.Add(keyInstance + a.turns[k].instance)
+		a.turns = slices.Delete(a.turns, k, k+1)
+	}
+}
+
+// dropTurn gives up the turn of an instance that needs no images any more.
+func (a *Agent) dropTurn(id string) {
+	namespace := ""
+	a.mu.Lock()
+	if m := a.instances[id]; m != nil {
+		m.fetch.running, namespace = false, m.fetch.namespace
+	}
+	a.mu.Unlock()
+	a.passTurn(namespace)
+}
+
 // fetch makes the images of an instance present. It runs to its end, or until
 // the instance is deleted.
 func (a *Agent) fetch(ctx context.Context, id string) error {
 	i, err := a.load(ctx, id)
 	if missing(err) || err == nil && i.Deletion != nil {
+		a.dropTurn(id)
 		return nil
 	}
 	if err != nil {
@@ -94,6 +145,7 @@ func (a *Agent) fetch(ctx context.Context, id string) error {
 	}
 	a.mu.Unlock()
 	a.queue.Add(keyInstance + id)
+	a.passTurn(i.Namespace)
 	if err == nil || moved { // a download that gets on is not in trouble, however often it breaks
 		return a.report(ctx, i, func(s *spec.InstanceStatus) { s.Trouble = time.Time{} })
 	}

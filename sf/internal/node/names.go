@@ -44,28 +44,28 @@ func (a *Agent) resolvers(n *spec.Network) []netip.Addr {
 }
 
 // serveNames makes the name servers what the records want, and returns which
-// networks failed.
+// networks failed. Like DHCP they go on where the fabric failed.
 func (a *Agent) serveNames(ctx context.Context, w *wantedFabric, failed map[string]error) map[string]error {
 	errs := map[string]error{}
 	wanted := map[string]bool{}
 	for _, d := range w.desired.Networks {
-		if d.DNS && failed[d.ID] == nil {
-			wanted[d.ID] = true
-			if err := a.serveNamesOf(ctx, w.networks[d.ID], w.names[d.ID]); err != nil {
-				errs[d.ID] = fmt.Errorf("dns: %w", err)
-			}
+		if wanted[d.ID] = d.DNS; !d.DNS || failed[d.ID] != nil {
+			continue
+		}
+		if err := a.serveNamesOf(ctx, w.networks[d.ID], w.names[d.ID]); err != nil {
+			errs[d.ID] = fmt.Errorf("dns: %w", err)
 		}
 	}
-	var gone []*nameServer
+	var ended []*nameServer
 	a.mu.Lock()
 	for _, id := range sorted(slices.Collect(maps.Keys(a.fabric.names))) {
 		if !wanted[id] {
-			gone = append(gone, a.fabric.names[id])
+			ended = append(ended, a.fabric.names[id])
 			delete(a.fabric.names, id)
 		}
 	}
 	a.mu.Unlock()
-	for _, s := range gone { // which may wait for a look of the fabric's at the whole host
+	for _, s := range ended {
 		s.close()
 	}
 	return errs

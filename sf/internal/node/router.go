@@ -22,15 +22,18 @@ const stepAside = time.Second
 // Succession orders nodes by who takes over what: by the hash of both, so that the
 // heirs of one node are spread over all others, and all nodes agree without a word.
 func Succession(what string, nodes []string) []string {
+	slices.SortFunc(nodes, func(a, b string) int { return succeeds(what, a, b) })
+	return nodes
+}
+
+// succeeds orders two nodes.
+func succeeds(what, a, b string) int {
 	hash := func(node string) uint64 {
 		h := fnv.New64a()
 		h.Write([]byte(what + "/" + node))
 		return h.Sum64()
 	}
-	slices.SortFunc(nodes, func(a, b string) int {
-		return cmp.Or(cmp.Compare(hash(a), hash(b)), cmp.Compare(a, b))
-	})
-	return nodes
+	return cmp.Or(cmp.Compare(hash(a), hash(b)), cmp.Compare(a, b))
 }
 
 // noteGone notes since when nodes are gone; a.mu is held.
@@ -209,6 +212,26 @@ func (a *Agent) takeRouter(ctx context.Context, network string) error {
 // reporters is how many nodes record that another is gone: one does, the others
 // are there for when it does not.
 const reporters = 3
+
+// orphaned are the nodes that are gone and of which a node that is gone now too was to
+// say so: with several going at once, all that were to may be among them; a.mu is held.
+func (a *Agent) orphaned(reporter string) (gone []string) {
+	for _, name := range sorted(slices.Collect(maps.Keys(a.view.gone))) {
+		before := 0
+		for other := range a.view.live {
+			if succeeds(name, other, reporter) < 0 {
+				before++
+			}
+			if before == reporters {
+				break // whatever the order in which they are looked at
+			}
+		}
+		if name != reporter && before < reporters {
+			gone = append(gone, name)
+		}
+	}
+	return gone
+}
 
 // reportLost records since when a node has surely been without its session. Who
 // starts its instances elsewhere counts from then.

@@ -16,17 +16,17 @@ import (
 	"github.com/shakenfist/cloud/store/memory"
 )
 
-// stopped is a clock that is moved by hand; nobody waits by it here.
-type stopped struct{ now time.Time }
+// handClock is a clock that is moved by hand; nobody waits by it here.
+type handClock struct{ now time.Time }
 
-func (c *stopped) Now() time.Time { return c.now }
-func (c *stopped) Wait(ctx context.Context, _ time.Duration, _ <-chan struct{}) error {
+func (c *handClock) Now() time.Time { return c.now }
+func (c *handClock) Wait(ctx context.Context, _ time.Duration, _ <-chan struct{}) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
 
 // heir is an agent with a guest on a network whose router's node is gone.
-func heir(t *testing.T, clock *stopped) *Agent {
+func heir(t *testing.T, clock *handClock) *Agent {
 	t.Helper()
 	records := memory.New(memory.Config{Now: func() time.Time { return clock.now }})
 	t.Cleanup(func() { records.Close() })
@@ -58,7 +58,7 @@ func heir(t *testing.T, clock *stopped) *Agent {
 // TestHeirWaits has a node whose turn it is and that does not surely hold its session look
 // again: it may hold it a moment later, and then no event says so.
 func TestHeirWaits(t *testing.T) {
-	clock := &stopped{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
+	clock := &handClock{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
 	a := heir(t, clock)
 	a.view.live["here"] = true
 	opened := clock.now
@@ -82,7 +82,7 @@ func TestHeirWaits(t *testing.T) {
 
 // TestHeirReturns makes what others left due once this node sees itself among those that live.
 func TestHeirReturns(t *testing.T) {
-	clock := &stopped{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
+	clock := &handClock{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
 	a := heir(t, clock)
 	if after, err := a.reconcileRouters(t.Context()); err != nil || after >= 0 {
 		t.Fatalf("one that does not live is an heir: %v, %v", after, err)

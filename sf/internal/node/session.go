@@ -96,7 +96,7 @@ func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 		a.mu.Lock()
 		a.renewed = now
 		a.mu.Unlock()
-		a.noteSeen(ctx)
+		a.vital.Add(keySeen) // a store that is slow to write must not keep the session waiting
 	} else {
 		a.Logger.Warn("the session is not renewed", "node", a.Name, "error", err)
 	}
@@ -142,18 +142,23 @@ func (a *Agent) returnToCloud(ctx context.Context) error {
 // seenEvery is how often a node writes that it was there.
 const seenEvery = time.Minute
 
-// noteSeen writes it, for those who look when the node is gone.
+// noteSeen writes it, for those who look when the node is gone. What is not written now is
+// when the session is renewed the next time.
 func (a *Agent) noteSeen(ctx context.Context) {
 	now := a.Clock.Now()
-	if now.Sub(a.seen) < seenEvery {
+	a.mu.Lock()
+	due, seen := now.Sub(a.seen) >= seenEvery, claims.Seen{At: now, Nodes: a.view.nodesAt}
+	a.mu.Unlock()
+	if !due {
+		return
+	}
+	t := a.Records.Begin().If(store.Exists(record.NodeKey(a.Name))) // it may have been removed meanwhile
+	if _, err := a.Records.Commit(ctx, t.Put(record.NodeSeenKey(a.Name), seen)); err != nil {
 		return
 	}
 	a.mu.Lock()
-	seen := claims.Seen{At: now, Nodes: a.view.nodesAt}
+	a.seen = now
 	a.mu.Unlock()
-	if _, err := a.Records.Commit(ctx, a.Records.Begin().Put(record.NodeSeenKey(a.Name), seen)); err == nil {
-		a.seen = now
-	}
 }
 
 // owns reports whether this node may start machines: it surely holds its session,

@@ -102,6 +102,9 @@ func (a *Agent) liveMirror() mirror {
 		delete(a.view.live, name)
 		delete(a.view.since, name)
 		a.queue.Add(keyLost + name)
+		for _, other := range a.orphaned(name) {
+			a.queue.Add(keyLost + other)
+		}
 		a.vital.Add(keyRouters)
 	}
 	return mirror{

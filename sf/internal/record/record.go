@@ -108,14 +108,18 @@ func List[T any](ctx context.Context, c *Client, prefix string, page store.Page)
 }
 
 func decode[T any](c *Client, r store.Record) (Object[T], error) {
-	o := Object[T]{Key: r.Key, Revision: r.Revision, raw: r.Value}
 	c.mu.RLock()
 	d, ok := c.decoded[r.Key]
 	c.mu.RUnlock()
 	if v, same := d.value.(T); ok && same && d.revision == r.Revision && d.mark == string(r.Value[:min(len(r.Value), markSize)]) {
-		o.Value = v
-		return o, nil
+		return Object[T]{Key: r.Key, Revision: r.Revision, Value: v, raw: r.Value}, nil
 	}
+	return decodeAnew[T](c, r)
+}
+
+// decodeAnew is apart so that what is kept costs no allocation.
+func decodeAnew[T any](c *Client, r store.Record) (Object[T], error) {
+	o := Object[T]{Key: r.Key, Revision: r.Revision, raw: r.Value}
 	if err := json.Unmarshal(r.Value, &o.Value); err != nil {
 		return o, fmt.Errorf("record: %s at revision %d is not readable: %w", r.Key, r.Revision, err)
 	}

@@ -109,6 +109,50 @@ func TestLostReplies(t *testing.T) {
 	}
 }
 
+// Where a reply is lost and what came of it cannot be read, or the second try fails for
+// sure, nobody is told that the change lost a race or did not happen: it would be made
+// twice.
+func TestLostReplyThatCannotBeRead(t *testing.T) {
+	for unread := 1; unread < 12; unread++ {
+		for _, second := range []faulty.Effect{faulty.None, faulty.Refuse, faulty.LoseRequest} {
+			commits, reads := 0, 0
+			c := newClient(t, func(s store.Store) store.Store {
+				return faulty.New(s, faulty.Config{Decide: func(call faulty.Call) faulty.Fault {
+					switch call.Op {
+					case faulty.Commit:
+						switch commits++; commits {
+						case 2:
+							return faulty.Fault{Effect: faulty.LoseReply}
+						case 3:
+							return faulty.Fault{Effect: second}
+						}
+					case faulty.Get:
+						if commits < 2 {
+							break
+						}
+						if reads++; reads <= unread {
+							return faulty.Fault{Effect: faulty.Refuse}
+						}
+					}
+					return faulty.Fault{}
+				}})
+			})
+			ctx := t.Context()
+			if _, err := c.Commit(ctx, c.Begin().Create("k", thing{})); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Update(ctx, c, "k", func(v *thing, _ *Txn) error { v.A++; return nil })
+			if err != nil && !errors.Is(err, store.ErrUnknownOutcome) {
+				t.Errorf("%d reads failed, the second commit %v: %v", unread, second, err)
+			}
+			reads = unread
+			if o, err := Get[thing](ctx, c, "k"); err != nil || o.Value.A != 1 {
+				t.Errorf("%d reads failed, the second commit %v: it was made %d times, %v", unread, second, o.Value.A, err)
+			}
+		}
+	}
+}
+
 // A create that happened is recognised though somebody has changed its record since.
 func TestCreateKnownByBirth(t *testing.T) {
 	c := newClient(t, nil)
@@ -120,7 +164,7 @@ func TestCreateKnownByBirth(t *testing.T) {
 	if _, err := Update(ctx, c, "k", func(v *thing, _ *Txn) error { v.A++; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := c.happened(ctx, mine); !ok {
+	if _, ok, _ := c.happened(ctx, mine); !ok {
 		t.Error("it is not recognised")
 	}
 }

@@ -97,38 +97,56 @@ const lostReplies = 8
 
 // Commit carries out t. A lost reply is resolved by reading: the records carry
 // the ID of the transaction that wrote and of the one that created them, and
-// committing t again under its own conditions cannot do it twice.
+// committing t again under its own conditions cannot do it twice. Where that cannot be
+// read either the outcome stays store.ErrUnknownOutcome, whatever comes after it: that a
+// later try conflicts, or never arrives, says nothing of the first.
 func (c *Client) Commit(ctx context.Context, t *Txn) (store.Revision, error) {
 	if t.err != nil {
 		return 0, t.err
 	}
 	rev, err := c.store.Commit(ctx, t.txn)
 	for i := 0; i < lostReplies && errors.Is(err, store.ErrUnknownOutcome); i++ {
-		if rev, ok := c.happened(ctx, t); ok {
+		if rev, ok, _ := c.happened(ctx, t); ok {
 			return rev, nil
 		}
-		rev, err = c.store.Commit(ctx, t.txn)
-		if errors.Is(err, store.ErrConflict) {
-			if rev, ok := c.happened(ctx, t); ok {
-				return rev, nil
+		var again error
+		rev, again = c.store.Commit(ctx, t.txn)
+		if errors.Is(again, store.ErrConflict) {
+			done, ok, unread := c.happened(ctx, t)
+			switch {
+			case ok:
+				return done, nil
+			case unread != nil:
+				again = unread
+			default:
+				return rev, again
 			}
+		} else if again == nil {
+			return rev, nil
+		} else if !errors.Is(again, store.ErrUnknownOutcome) {
+			return 0, fmt.Errorf("%w; tried again: %w", err, again)
 		}
+		err = fmt.Errorf("%w: %w", store.ErrUnknownOutcome, again)
 	}
 	return rev, err
 }
 
-// happened reports whether the store shows that t was committed.
-func (c *Client) happened(ctx context.Context, t *Txn) (store.Revision, bool) {
+// happened reports whether the store shows that t was committed; the error is why that
+// could not be read.
+func (c *Client) happened(ctx context.Context, t *Txn) (rev store.Revision, ok bool, err error) {
 	if t.leader == "" {
-		return 0, false // only deletions: doing them again is harmless
+		return 0, false, nil // only deletions: doing them again is harmless
 	}
 	r, err := c.store.Get(ctx, t.leader)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, false, nil
+	}
 	if err != nil {
-		return 0, false
+		return 0, false, err
 	}
 	var m marks
 	if json.Unmarshal(r.Value, &m) != nil {
-		return 0, false
+		return 0, false, nil
 	}
-	return r.Revision, m.Commit == t.id || m.Born == t.id
+	return r.Revision, m.Commit == t.id || m.Born == t.id, nil
 }

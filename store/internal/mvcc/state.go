@@ -70,8 +70,16 @@ func (s Snapshot) List(prefix string, page store.Page) store.List {
 	if page.After >= prefix && page.After != "" {
 		start = page.After + "\x00"
 	}
-	if page.Limit > 0 {
-		l.Records = make([]store.Record, 0, min(page.Limit, s.records.Len()))
+	// To count is cheaper than to grow: long lists are read often.
+	n := 0
+	for k := range s.records.From(start) {
+		if !strings.HasPrefix(k, prefix) || page.Limit > 0 && n == page.Limit {
+			break
+		}
+		n++
+	}
+	if n > 0 {
+		l.Records = make([]store.Record, 0, n)
 	}
 	for k, r := range s.records.From(start) {
 		if !strings.HasPrefix(k, prefix) {
