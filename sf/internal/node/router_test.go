@@ -107,7 +107,7 @@ func (c meanwhile) Done() <-chan struct{} {
 // TestHeirFollows has a network looked at for what its lost router's heirs are to do once it
 // is among those that are looked at, however soon another worker was there.
 func TestHeirFollows(t *testing.T) {
-	clock := &stopped{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
+	clock := &handClock{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
 	a := heir(t, clock)
 	a.view.live["here"] = true
 	n := a.view.networks["net"]
