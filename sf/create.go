@@ -190,6 +190,9 @@ func (c *Cloud) planInterfaces(ctx context.Context, t *record.Txn, i *Instance, 
 		if err != nil {
 			return nil, err
 		}
+		if mac == n.Value.RouterMAC {
+			return nil, spec.Errorf(ErrConflict, "macaddress %s in use by the network's router", mac)
+		}
 		if err := c.claimMAC(ctx, t, mac, nic.UUID, macs); err != nil {
 			return nil, err
 		}

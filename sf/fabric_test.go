@@ -230,3 +230,16 @@ func TestServersEndAside(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRoutersMAC refuses the MAC of a network's router to a guest on it: the whole network
+// would be no more than a contradiction.
+func TestRoutersMAC(t *testing.T) {
+	c, ctx := sftest.New(t), sftest.Context(t)
+	n := newNetwork(t, c, "10.0.0.0/24")
+	if _, err := c.CreateInstance(ctx, sf.System, small("two", sf.InterfaceSpec{Network: n.UUID, MAC: n.RouterMAC})); !errors.Is(err, sf.ErrConflict) {
+		t.Errorf("a guest with the router's MAC: %v", err)
+	}
+	// On another network it means nothing.
+	m := newNetwork(t, c, "10.0.0.0/24")
+	newInstance(t, c, small("three", sf.InterfaceSpec{Network: m.UUID, MAC: strings.ToUpper(n.RouterMAC)}))
+}

@@ -56,6 +56,7 @@ func Run(t *testing.T, newHost func(t *testing.T) Host) {
 		{"Shrink", testShrink},
 		{"Killed", testKilled},
 		{"Failing", testFailing},
+		{"Between", testBetween},
 		{"Foreign", testForeign},
 		{"Invalid", testInvalid},
 		{"Cancelled", testCancelled},

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -109,6 +110,84 @@ func TestHeirHasJustReturned(t *testing.T) {
 	}
 	r, err := record.Get[spec.Router](t.Context(), a.Records, record.RouterKey("net"))
 	if err != nil || r.Value.Node != "gone" {
+		t.Errorf("the router is at %q, %v", r.Value.Node, err)
+	}
+}
+
+// TestLastToLeave has a node leave a network of which it was told nothing new for a while:
+// that it ends, and that all others have left it. It is the one who is to say that it is gone.
+func TestLastToLeave(t *testing.T) {
+	clock := &handClock{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
+	a, ctx := heir(t, clock), t.Context()
+	work := record.WorkKey("here", spec.KindNetwork, "net")
+	txn := a.Records.Begin().Create(record.EndKey("net"), claims.Empty{}).Create(work, claims.Empty{}).
+		Create(record.NetworkKey("net"), spec.Network{UUID: "net", Namespace: "demo", Deletion: &spec.Deletion{Requested: clock.now}}).
+		Create(record.NetworkStatusKey("net"), spec.NetworkStatus{State: spec.StateCreated})
+	if _, err := a.Records.Commit(ctx, txn); err != nil {
+		t.Fatal(err)
+	}
+	a.view.networks["net"].nics = map[string]spec.Interface{}
+	a.fabric.left = map[string]bool{"net": true}
+	if _, err := a.reconcileNetwork(ctx, "net"); err != nil {
+		t.Fatal(err)
+	}
+	n, err := record.Get[spec.Network](ctx, a.Records, record.NetworkKey("net"))
+	if err != nil || !n.Value.Deletion.Gone() {
+		t.Errorf("the network is %+v, %v", n.Value, err)
+	}
+	if _, err := a.Records.Store().Get(ctx, work); !missing(err) {
+		t.Errorf("the node still has to do with it: %v", err)
+	}
+}
+
+// meanwhile is a context that has something done whenever somebody is about to wait for its end.
+type meanwhile struct {
+	context.Context
+	do func()
+}
+
+func (c meanwhile) Done() <-chan struct{} {
+	c.do()
+	return c.Context.Done()
+}
+
+// TestHeirFollows has a network looked at for what its lost router's heirs are to do once it
+// is among those that are looked at, however soon another worker was there.
+func TestHeirFollows(t *testing.T) {
+	clock := &handClock{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
+	a := heir(t, clock)
+	a.view.live["here"] = true
+	n := a.view.networks["net"]
+	delete(a.view.networks, "net")
+	txn := a.Records.Begin().Create(record.NetworkKey("net"), n.Network).Create(record.InterfaceKey("net", "nic"), n.nics["nic"])
+	if _, err := a.Records.Commit(t.Context(), txn); err != nil {
+		t.Fatal(err)
+	}
+	a.Go = func(string, func()) {}
+	due := func() (keys []string) {
+		for a.vital.Depths().Due > 0 {
+			key, err := a.vital.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.vital.Done(key, never)
+			keys = append(keys, key)
+		}
+		return keys
+	}
+	work := func() { // as a quick worker does
+		if slices.Contains(due(), keyRouters) {
+			if _, err := a.reconcileRouters(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := a.followNetwork(meanwhile{t.Context(), work}, "net"); err != nil {
+		t.Fatal(err)
+	}
+	work()
+	r, err := record.Get[spec.Router](t.Context(), a.Records, record.RouterKey("net"))
+	if err != nil || r.Value.Node != "here" {
 		t.Errorf("the router is at %q, %v", r.Value.Node, err)
 	}
 }

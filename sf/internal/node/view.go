@@ -270,6 +270,7 @@ func (a *Agent) followNetwork(ctx context.Context, id string) error {
 	n.stop = stop
 	a.mu.Lock()
 	a.view.networks[id] = n
+	wake() // again: who was quick has not seen it
 	a.mu.Unlock()
 	a.spawn("mesh/"+id, func() { a.keepUp(following, m, w) })
 	return nil
