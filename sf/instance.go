@@ -38,6 +38,7 @@ func (c *Cloud) instanceOf(o record.Object[spec.Instance], s record.Object[spec.
 		i.Status.State = StateDeleted
 	case !i.Deletion.Gone():
 		i.Status.State = StateDeleting
+		i.Status.Unreachable, err = unreachable(i.Node)
 	}
 	return &i, err
 }

@@ -171,12 +171,12 @@ func (c *Cloud) DeleteNetwork(ctx context.Context, id string) error {
 	if id == FloatingNetwork {
 		return spec.Errorf(ErrForbidden, "you cannot delete the floating network").About("network", id)
 	}
-	now := c.cfg.Clock.Now()
+	now, again := c.cfg.Clock.Now(), false
 	_, err := record.Update(ctx, c.records, record.NetworkKey(id), func(n *spec.Network, t *record.Txn) error {
 		if n.Deletion.Gone() {
 			return store.ErrNotFound
 		}
-		if n.Deletion != nil {
+		if again = n.Deletion != nil; again {
 			return record.ErrUnchanged
 		}
 		used, _, _, err := record.List[spec.Interface](ctx, c.records, record.InterfacePrefix(id), store.Page{Limit: 1})
@@ -194,6 +194,12 @@ func (c *Cloud) DeleteNetwork(ctx context.Context, id string) error {
 		}
 		return c.records.Event(ctx, t, Event{Time: now, Kind: KindNetwork, Object: id, Operation: "api", Phase: "delete"})
 	})
+	if err == nil && again { // where no node is left that would
+		err = claims.FinalizeNetwork(ctx, c.records, id, now, c.cfg.DeletedFor)
+		if errors.Is(err, store.ErrConflict) {
+			err = nil
+		}
+	}
 	return notFound(err, KindNetwork, id)
 }
 

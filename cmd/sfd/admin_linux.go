@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,12 +17,17 @@ import (
 
 // inDataDir calls fn with a path of the data directory that is short enough for a socket.
 func inDataDir(c *config, name string, fn func(path string) error) error {
-	dir, err := os.Open(c.dataDir)
+	return viaDir(c.path(name), fn)
+}
+
+// viaDir calls fn with another path of a file, which is short enough for a socket.
+func viaDir(path string, fn func(path string) error) error {
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return fn(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name))
+	return fn(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }
 
 // serveAdmin lets root at the records until it is stopped. The data directory is locked.

@@ -21,6 +21,10 @@ const guardSocket = "guard.sock"
 // guardPatience is for an answer of the guard, and for one to start.
 const guardPatience = 5 * time.Second
 
+// relievePatience is for one that is sent home, which is tried again: the node's session
+// waits meanwhile.
+const relievePatience = time.Second
+
 // guard is the daemon's hold on the process that guards its machines: sf.Guard.
 type guard struct {
 	socket string
@@ -28,13 +32,18 @@ type guard struct {
 	mu     sync.Mutex
 }
 
-// Keep lets machines run for d. A guard that is not there is started, and relieves an
-// earlier daemon's only once it stands: machines are never without one.
+// Keep lets machines run for d. A guard that does not answer is replaced, and an
+// earlier one, whosever it was, is relieved only once another stands: machines are
+// never without one. One that was merely slow would strike some time later, when
+// nobody tells it any more that they may run.
 func (g *guard) Keep(ctx context.Context, d time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	order := "keep " + strconv.FormatInt(d.Milliseconds(), 10)
 	if tell(ctx, g.socket, order) != nil {
+		if err := asideGuard(g.socket); err != nil {
+			return err
+		}
 		if err := g.start(ctx); err != nil {
 			return fmt.Errorf("start a guard for the machines: %w", err)
 		}
@@ -65,7 +74,7 @@ func relieveGuards(ctx context.Context, socket string) error {
 	former, err := filepath.Glob(socket + ".*")
 	errs := []error{err}
 	for _, f := range former {
-		err := tell(ctx, f, "quit")
+		err := tellWithin(ctx, relievePatience, f, "quit")
 		if err == nil || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) { // it has ended
 			err = os.Remove(f)
 		}
@@ -76,10 +85,13 @@ func relieveGuards(ctx context.Context, socket string) error {
 
 // tell says one thing to a guard and waits for its word.
 func tell(ctx context.Context, socket, order string) error {
-	ctx, cancel := context.WithTimeout(ctx, guardPatience)
+	return tellWithin(ctx, guardPatience, socket, order)
+}
+
+func tellWithin(ctx context.Context, patience time.Duration, socket, order string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", socket)
+	c, err := dialGuard(ctx, socket)
 	if err != nil {
 		return err
 	}

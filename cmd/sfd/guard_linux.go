@@ -40,7 +40,7 @@ func newGuard(c *config, args []string) (*guard, error) {
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
 		for deadline := time.After(guardPatience); ; {
-			if conn, err := net.Dial("unix", g.socket); err == nil {
+			if conn, err := dialGuard(ctx, g.socket); err == nil {
 				return conn.Close()
 			}
 			select {
@@ -57,17 +57,38 @@ func newGuard(c *config, args []string) (*guard, error) {
 	return g, nil
 }
 
+// dialGuard connects to the guard that has a name.
+func dialGuard(ctx context.Context, socket string) (conn net.Conn, err error) {
+	err = viaDir(socket, func(path string) error {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
+		return err
+	})
+	return conn, err
+}
+
+// listenGuard takes a guard's post. The name stays when the listener is closed: it may
+// be another guard's by then.
+func listenGuard(socket string) (l *net.UnixListener, err error) {
+	err = viaDir(socket, func(path string) error {
+		l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		return err
+	})
+	if err == nil {
+		l.SetUnlinkOnClose(false)
+	}
+	return l, err
+}
+
 // stand is `sfd guard`: it destroys this host's machines when the daemon has not
 // told it in time that they may run.
 func stand(ctx context.Context, c *config, log *slog.Logger) error {
 	if err := os.Remove(c.path(guardSocket)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	l, err := net.Listen("unix", c.path(guardSocket))
+	l, err := listenGuard(c.path(guardSocket))
 	if err != nil {
 		return err
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) // the name may be another guard's by then
 	if err := os.Chmod(c.path(guardSocket), 0o600); err != nil {
 		return err
 	}

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -16,11 +16,10 @@ func posted(t *testing.T, socket string, fire func(told func() bool)) (ended cha
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("unix", socket)
+	l, err := listenGuard(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	p := &post{fire: fire, done: make(chan struct{})}
 	ended = make(chan error, 1)
 	go func() { ended <- p.serve(l) }()
@@ -127,4 +126,62 @@ func TestGuardIsRelieved(t *testing.T) {
 		t.Error(err)
 	}
 	<-second
+}
+
+// A guard that was stopped for a while, by a host that swaps, such as, is relieved by the
+// one that was started in its place, and does not strike when its time is over.
+func TestSlowGuardIsRelieved(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	socket := filepath.Join(t.TempDir(), "guard")
+	slow, err := listenGuard(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := func(func() bool) { t.Error("it struck") }
+	var second chan error
+	g := &guard{socket: socket, start: func(context.Context) error {
+		second = posted(t, socket, never)
+		return nil
+	}}
+	if err := g.Keep(ctx, time.Hour); err == nil {
+		t.Error("a guard that may yet strike is forgotten")
+	}
+	p := &post{fire: never, done: make(chan struct{})}
+	first := make(chan error, 1)
+	go func() { first <- p.serve(slow) }() // it goes on
+	if err := g.Keep(ctx, time.Hour); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-first:
+	case <-ctx.Done():
+		t.Error("two guards stand")
+		slow.Close()
+	}
+	if err := tell(t.Context(), socket, "quit"); err != nil {
+		t.Error(err)
+	}
+	<-second
+}
+
+// A data directory's path may be longer than a socket's address.
+func TestGuardInDeepDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("deep/", 30))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, guardSocket)
+	var ended chan error
+	g := &guard{socket: socket, start: func(context.Context) error {
+		ended = posted(t, socket, func(func() bool) { t.Error("it struck") })
+		return nil
+	}}
+	if err := g.Keep(t.Context(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := tell(t.Context(), socket, "quit"); err != nil {
+		t.Error(err)
+	}
+	<-ended
 }

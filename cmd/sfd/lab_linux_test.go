@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -346,6 +348,29 @@ func (l *lab) close() {
 			l.Error(err)
 		}
 	}
+	l.ungroup()
+}
+
+// ungroup removes the control groups of the lab's machines, which may still be dying.
+func (l *lab) ungroup() {
+	data, err := os.ReadFile(filepath.Join(l.dir, "data", identityName))
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	var me identity
+	if err == nil {
+		err = json.Unmarshal(data, &me)
+	}
+	if err != nil {
+		l.Error(err)
+		return
+	}
+	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(20 * time.Millisecond) {
+		if err = removeCgroups(cgroup(me.tag())); err == nil {
+			return
+		}
+	}
+	l.Error(err)
 }
 
 // machines returns the process IDs of the machines of this lab by UUID: those

@@ -21,6 +21,8 @@ func lockDir(context.Context, *config) (io.Closer, error) {
 	return nil, fmt.Errorf("a data directory needs Linux: %w", errors.ErrUnsupported)
 }
 
+func dialGuard(context.Context, string) (net.Conn, error) { return nil, errors.ErrUnsupported }
+
 // dialDaemon finds nobody: no sfd runs elsewhere than on Linux.
 func dialDaemon(context.Context, *config) (net.Conn, error) { return nil, errNoDaemon }
 

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
@@ -115,6 +116,31 @@ func (p *peers) refresh(ctx context.Context) {
 	p.mu.Lock()
 	p.known = known
 	p.mu.Unlock()
+}
+
+// addresses are those of all nodes that are known.
+func (p *peers) addresses() []netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []netip.Addr
+	for _, n := range p.known {
+		if a, err := netip.ParseAddr(n.Address); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// ownMachines lists the nodes, as far as they are known at the moment, and the members of
+// etcd: what these tell whoever asks from within their network is not for tenants' images.
+func ownMachines(ctx context.Context, c *config, p *peers) func() []netip.Addr {
+	members := c.etcd.addresses(ctx)
+	return func() []netip.Addr {
+		if p == nil {
+			return members
+		}
+		return append(p.addresses(), members...)
+	}
 }
 
 // node returns what is known of a node.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -42,5 +44,21 @@ func TestSilentPeersAreAskedAtOnce(t *testing.T) {
 	}
 	if n := asked.Load(); n != silent {
 		t.Errorf("%d nodes were asked in the time for one, not %d", n, silent)
+	}
+}
+
+// Tenants' images come neither from other nodes nor from etcd.
+func TestOwnMachines(t *testing.T) {
+	p := &peers{known: map[string]*sf.Node{}}
+	c := &config{etcd: etcdOptions{endpoints: []string{"http://198.51.100.1:2379", "https://[2001:db8::1]:2379", "http://localhost:2379"}}}
+	own := ownMachines(t.Context(), c, p)
+	p.known["a"] = &sf.Node{Name: "a", Address: "203.0.113.1"} // since
+	for _, want := range []string{"203.0.113.1", "198.51.100.1", "2001:db8::1", "127.0.0.1"} {
+		if !slices.ContainsFunc(own(), func(a netip.Addr) bool { return a.Unmap() == netip.MustParseAddr(want) }) {
+			t.Errorf("%s is not among %v", want, own())
+		}
+	}
+	if alone := ownMachines(t.Context(), &config{}, nil)(); len(alone) > 0 {
+		t.Errorf("a machine alone has %v", alone)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -79,6 +81,28 @@ func (o etcdOptions) open(ctx context.Context, option string, log *slog.Logger) 
 		}
 	}
 	return etcd.Open(ctx, cfg)
+}
+
+// lookupPatience is how long a start waits for the addresses of etcd's members.
+const lookupPatience = 2 * time.Second
+
+// addresses are those of the members, as far as their names can be looked up now.
+func (o etcdOptions) addresses(ctx context.Context) []netip.Addr {
+	ctx, cancel := context.WithTimeout(ctx, lookupPatience)
+	defer cancel()
+	var all []netip.Addr
+	for _, endpoint := range o.endpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil {
+			continue
+		}
+		if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+			all = append(all, a)
+		} else if found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname()); err == nil {
+			all = append(all, found...)
+		}
+	}
+	return all
 }
 
 // tls is how etcd's members and we know each other; nil where the endpoints are

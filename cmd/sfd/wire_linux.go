@@ -125,6 +125,7 @@ func (h *host) openDrivers(ctx context.Context, c *config, log *slog.Logger) (er
 	h.onClose(h.hypervisor.Close)
 	source := image.NewHTTP(image.HTTPConfig{
 		Cirros: c.cirrosURL, Ubuntu: c.ubuntuURL, Debian: c.debianURL, UserAgent: "shakenfist/" + versionText(),
+		Cloud: ownMachines(ctx, c, h.peers),
 	})
 	h.onClose(source.Close)
 	images := image.CacheConfig{Source: source, Log: log}

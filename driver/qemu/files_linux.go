@@ -145,18 +145,35 @@ func (h *Hypervisor) openFirmware(in *inherited, s driver.Spec) (*firmware, erro
 	if f.Code, err = in.open(h.probed.uefiCode, os.O_RDONLY); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(nvram(s)); errors.Is(err, fs.ErrNotExist) {
-		b, err := os.ReadFile(h.probed.uefiVars)
-		if err == nil {
-			err = os.WriteFile(nvram(s)+".tmp", b, 0o600)
-		}
-		if err == nil {
-			err = os.Rename(nvram(s)+".tmp", nvram(s))
-		}
-		if err != nil {
+	// An empty one is of a loss of power just after its making.
+	if st, err := os.Stat(nvram(s)); errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() == 0 {
+		if err := copyDurably(h.probed.uefiVars, nvram(s)); err != nil {
 			return nil, fmt.Errorf("UEFI variables: %w", room.Mark(err))
 		}
 	}
 	f.Vars, err = in.open(nvram(s), os.O_RDWR)
 	return &f, err
+}
+
+// copyDurably makes a copy that is there whole or not at all.
+func copyDurably(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(to+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(to+".tmp", to)
+	}
+	return err
 }

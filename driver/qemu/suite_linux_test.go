@@ -1,6 +1,7 @@
 package qemu_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -10,6 +11,18 @@ import (
 	"github.com/shakenfist/cloud/driver/qemu"
 	"github.com/shakenfist/cloud/sf/sftest/need"
 )
+
+// TestMain leaves no control groups of the tests' machines behind.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	for _, pattern := range []string{"/sys/fs/cgroup/sf-*test", "/sys/fs/cgroup/*/sf-*test"} {
+		groups, _ := filepath.Glob(pattern) // a good pattern
+		for _, group := range groups {
+			os.Remove(group) // there is none where nothing ran, and none goes that has machines
+		}
+	}
+	os.Exit(status)
+}
 
 // config has short limits, so that a hung emulator does not cost the suite much.
 func config(dir string) qemu.Config {

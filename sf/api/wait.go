@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -23,11 +24,22 @@ func (q *request) waitInstance(id, done string, cond func(*spec.Instance) (bool,
 	if err == nil || ctx.Err() == nil {
 		return i, err
 	}
-	var w *spec.Wait
-	if i != nil {
-		w = i.Status.Wait
+	if now, err := q.cloud.Instance(q.ctx(), id); err == nil { // what it waits for may be news
+		i = now
 	}
-	return nil, q.overdue(spec.KindInstance, id, done, w)
+	return nil, q.overdue(spec.KindInstance, id, done, waitOf(i))
+}
+
+// waitOf is what an instance waits for; nil where that is not known. A node that is away
+// cannot say it.
+func waitOf(i *spec.Instance) *spec.Wait {
+	switch {
+	case i == nil:
+		return nil
+	case !i.Status.Unreachable.IsZero():
+		return &spec.Wait{Reason: fmt.Sprintf("node %s, which has been away since %s", i.Node, i.Status.Unreachable.UTC().Format(time.RFC3339))}
+	}
+	return i.Status.Wait
 }
 
 // waitNetwork is waitInstance for networks.

@@ -32,6 +32,7 @@ var neverForTenants = []struct {
 // networks are allowed: mirrors live there.
 type guard struct {
 	deny  []netip.Prefix
+	cloud func() []netip.Addr // may be nil
 	local func() ([]netip.Addr, error)
 }
 
@@ -51,6 +52,10 @@ func (g guard) control(_, address string, _ syscall.RawConn) error {
 
 // check returns ErrForbidden with the reason, or nil.
 func (g guard) check(addr netip.Addr, local []netip.Addr) error {
+	var cloud []netip.Addr
+	if g.cloud != nil {
+		cloud = g.cloud()
+	}
 	for _, a := range embedded(addr) {
 		for _, n := range neverForTenants {
 			if n.prefix.Contains(a) {
@@ -60,6 +65,11 @@ func (g guard) check(addr netip.Addr, local []netip.Addr) error {
 		for _, p := range g.deny {
 			if p.Contains(a) {
 				return fmt.Errorf("%w: %s is in %s, which this cloud keeps for itself", ErrForbidden, addr, p)
+			}
+		}
+		for _, c := range cloud {
+			if c.Unmap().WithZone("") == a {
+				return fmt.Errorf("%w: %s is a machine of this cloud", ErrForbidden, addr)
 			}
 		}
 		for _, l := range local {

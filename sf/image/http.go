@@ -25,6 +25,10 @@ type HTTPConfig struct {
 	// Deny are further networks that tenants' downloads may not reach, such as the
 	// one between the nodes.
 	Deny []netip.Prefix
+	// Cloud lists the addresses of the cloud's own machines and of what it stands on,
+	// which tenants' downloads may not reach either: what answers there trusts the
+	// network that it is on. It is asked at each connection; nil is none.
+	Cloud func() []netip.Addr
 	// LocalAddrs lists the addresses of this host, which tenants' downloads may not
 	// reach; nil asks the operating system.
 	LocalAddrs func() ([]netip.Addr, error)
@@ -64,7 +68,7 @@ func NewHTTP(c HTTPConfig) *HTTP {
 		c.UserAgent = "shakenfist"
 	}
 	connect := min(c.IdleTimeout, 10*time.Second) // then what is cached is used
-	g := guard{deny: c.Deny, local: c.LocalAddrs}
+	g := guard{deny: c.Deny, cloud: c.Cloud, local: c.LocalAddrs}
 	return &HTTP{
 		config:  c,
 		guarded: newClient(c, &net.Dialer{Timeout: connect, Control: g.control}),

@@ -39,6 +39,33 @@ func TestGuardCheck(t *testing.T) {
 }
 
 // A tenant reaches no loopback, by whatever name or redirect; an administrator may.
+// The cloud's own machines are not for tenants, whichever there are by now.
+func TestCloudIsForbidden(t *testing.T) {
+	web := newWeb(t)
+	web.put("/i", rawImage(1<<20))
+	at := netip.MustParseAddrPort(strings.TrimPrefix(web.URL, "http://")).Addr()
+	var cloud []netip.Addr
+	g := guard{cloud: func() []netip.Addr { return cloud }}
+	outside := netip.MustParseAddr("198.51.100.7")
+	if err := g.check(outside, nil); err != nil {
+		t.Error(err)
+	}
+	cloud = []netip.Addr{outside, at}
+	for _, addr := range []string{"198.51.100.7", "::ffff:198.51.100.7", "64:ff9b::198.51.100.7"} {
+		if err := g.check(netip.MustParseAddr(addr), nil); !errors.Is(err, ErrForbidden) || !strings.Contains(err.Error(), "of this cloud") {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+	h := NewHTTP(HTTPConfig{Cloud: func() []netip.Addr { return cloud }, LocalAddrs: func() ([]netip.Addr, error) { return nil, nil }})
+	defer h.Close()
+	if _, err := h.Resolve(t.Context(), driver.ImageRef{Name: web.URL + "/i"}); !errors.Is(err, ErrForbidden) {
+		t.Error(err)
+	}
+	if _, err := h.Resolve(t.Context(), trusted(web.URL+"/i")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestForbidden(t *testing.T) {
 	web := newWeb(t)
 	web.put("/secret", rawImage(4096))

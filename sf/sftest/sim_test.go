@@ -292,7 +292,7 @@ func testChaos(t *testing.T, fault func(*Sim, Step) Fault) {
 	if n-first < 250 {
 		return
 	}
-	if recovered < 80 || byWord < 80 || fenced < 200 || moved < 40 {
+	if recovered < 60 || byWord < 60 || fenced < 200 || moved < 40 {
 		t.Error("what is to be tried did not happen")
 	}
 	for _, a := range append(slices.Clip(calls), troubles...) {

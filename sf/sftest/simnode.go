@@ -52,7 +52,7 @@ func (n *SimNode) Start(ctx context.Context) error {
 	}
 	if n.Machine != nil {
 		cfg.Node = &sf.NodeConfig{
-			Name: n.Name, Address: n.Address, EndpointKey: "key of " + n.Name, Workers: 3, Transfers: 2,
+			Name: n.Name, Address: n.Address, EndpointKey: "key of " + n.Name, Workers: 3, Transfers: 3,
 			Peers: simPeers{s, p}, Guard: simGuard{s, p}, SelfFence: 20 * time.Second,
 			Hypervisor: simHypervisor{n.Machine.Hypervisor(), s, p}, Volumes: n.Machine.Volumes(),
 			Fabric: fabric.New(fabric.Config{Host: n.Fabric, Tag: "sim/" + n.Name, Hook: n.fabricHook, Now: func() time.Time { return s.now }}),

@@ -78,7 +78,7 @@ type Agent struct {
 	running int           // loops, under mu
 	stopped chan struct{} // capacity 1: the last loop ended
 
-	outageSince time.Time // others have been saying so; zero while they do not; the session's key alone uses it
+	outageSince time.Time // others have been saying so; zero while they do not; the key "keep" alone uses it
 
 	mu        sync.Mutex
 	seen      time.Time // last written
@@ -108,10 +108,10 @@ const (
 // closeTimeout bounds how long Close waits for a driver call under way.
 const closeTimeout = 30 * time.Second
 
-// vitals are how many keys there are in the vital queue: the session and what is said of
-// it, the routers and the fabric. Instances, of which there are many and whose hypervisor may hang, never
+// vitals are how many keys there are in the vital queue: the session, what is said of
+// it, what it keeps going, the routers and the fabric. Instances, of which there are many and whose hypervisor may hang, never
 // keep these waiting: a node that is merely busy would count as gone.
-const vitals = 4
+const vitals = 5
 
 // Keys of the queues. The rest of a key names the object.
 const (
@@ -125,6 +125,7 @@ const (
 	keyFabric   = "fabric"
 	keySession  = "session"
 	keySeen     = "seen"
+	keyKeep     = "keep"
 	keyResync   = "resync"
 	keyJanitor  = "janitor"
 	keyTend     = "tend"
@@ -165,6 +166,7 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	a.keep(ctx)
 	a.vital.AddAfter(keySession, a.SessionTTL/3)
+	a.vital.AddAfter(keyKeep, a.SessionTTL/6)
 	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.cancel = cancel
 	for i, m := range a.mirrors() {
@@ -345,6 +347,8 @@ func (a *Agent) reconcile(ctx context.Context, key string) (time.Duration, error
 		return a.reconcileFabric(ctx)
 	case keySession:
 		return a.reconcileSession(ctx)
+	case keyKeep:
+		return a.reconcileKeep(ctx), nil
 	case keySeen:
 		a.noteSeen(ctx)
 		return never, nil

@@ -302,17 +302,14 @@ func (a *Agent) reconcileNetwork(ctx context.Context, id string) (time.Duration,
 	a.mu.Lock()
 	n := a.view.networks[id]
 	have, left, failed := a.fabric.networks[id], a.fabric.left[id], a.fabric.failed[id]
-	var ends, routes bool
-	if n != nil {
-		ends, routes = n.ends, n.router.Node == a.Name
-	}
+	routes := n != nil && n.router.Node == a.Name
 	a.mu.Unlock()
 	switch {
 	case n == nil:
 		a.vital.Add(keyFabric) // which follows it, or stops following it
 		return never, nil
 	case left && failed == nil:
-		return never, a.leaveNetwork(ctx, id, ends)
+		return never, a.leaveNetwork(ctx, id)
 	case !have && failed == nil:
 		a.vital.Add(keyFabric)
 		return showAfter, nil
@@ -325,20 +322,23 @@ func (a *Agent) reconcileNetwork(ctx context.Context, id string) (time.Duration,
 // leaveNetwork confirms that nothing of a network is left here, unless the node
 // was given a part in it anew, and ends its deletion where no other node has a
 // part in it either.
-func (a *Agent) leaveNetwork(ctx context.Context, id string, ends bool) error {
+func (a *Agent) leaveNetwork(ctx context.Context, id string) error {
 	work, err := record.Get[claims.Empty](ctx, a.Records, record.WorkKey(a.Name, spec.KindNetwork, id))
 	if err != nil {
 		return ignoreMissing(err)
 	}
 	// Whoever gives this node a part writes the work entry. What was given before
 	// that was read shows here; what is given later fails the commit.
-	if has, err := a.hasPartNow(ctx, id); err != nil || has {
+	has, ends, err := a.hasPartNow(ctx, id)
+	if err != nil || has {
 		a.vital.Add(keyFabric)
 		return err
 	}
 	t := a.Records.Begin().If(store.RevisionIs(work.Key, work.Revision)).Delete(record.MemberKey(id, a.Name))
 	if !ends {
-		t.Delete(work.Key)
+		// Of a network that ends from now on the last to leave has more to do, and that
+		// may be this node.
+		t.Delete(work.Key).If(store.Absent(record.EndKey(id)))
 	}
 	_, err = a.Records.Commit(ctx, t)
 	if errors.Is(err, store.ErrConflict) {
@@ -357,17 +357,18 @@ func (a *Agent) leaveNetwork(ctx context.Context, id string, ends bool) error {
 	return err
 }
 
-// hasPartNow asks the store whether this node has a part in a network.
-func (a *Agent) hasPartNow(ctx context.Context, id string) (bool, error) {
+// hasPartNow asks the store whether this node has a part in a network, and whether that
+// ends: what the node has followed of it may be older.
+func (a *Agent) hasPartNow(ctx context.Context, id string) (has, ends bool, err error) {
 	l, err := a.Records.Store().List(ctx, record.MeshPrefix(id), store.Page{})
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	n := &networkView{Network: spec.Network{UUID: id}, nics: map[string]spec.Interface{}}
 	for _, r := range l.Records {
 		a.noteMesh(n, store.Event{Record: r})
 	}
-	return !n.ends && a.hasPart(n), nil
+	return !n.ends && a.hasPart(n), n.ends, nil
 }
 
 func (a *Agent) reportNetwork(ctx context.Context, id string, failed error) error {

@@ -32,6 +32,16 @@ type Guard interface {
 	Keep(ctx context.Context, d time.Duration) error
 }
 
+// reconcileKeep sees to what may go on without the store, and when to do so again: without
+// it, well before the time is over that there was for it.
+func (a *Agent) reconcileKeep(ctx context.Context) time.Duration {
+	a.keep(ctx)
+	if a.Renewing() {
+		return a.SessionTTL / 6
+	}
+	return a.SessionTTL / 15
+}
+
 // keep keeps routers going for as long as nobody can have taken them over, and
 // machines for as long as nobody can have started them elsewhere.
 //
@@ -52,7 +62,9 @@ func (a *Agent) keep(ctx context.Context) {
 		if a.outageSince.IsZero() {
 			a.outageSince = now
 		}
-		if limit := now.Add(a.SessionTTL / 3); limit.After(until) {
+		// Whoever has just said that the store is away backs an heir half a session's
+		// time from then at the earliest. A tenth is left for clocks.
+		if limit := now.Add(a.SessionTTL * 2 / 5); limit.After(until) {
 			until = limit
 		}
 		if now.Sub(a.outageSince) >= a.SessionTTL/2 {
@@ -61,8 +73,8 @@ func (a *Agent) keep(ctx context.Context) {
 	} else {
 		a.outageSince = time.Time{}
 	}
-	a.keepRouters(ctx, until.Sub(now))
-	a.keepMachines(ctx, surely.Sub(now))
+	a.keepRouters(ctx, until.Sub(a.Clock.Now())) // asking took time
+	a.keepMachines(ctx, surely.Sub(a.Clock.Now()))
 }
 
 func (a *Agent) keepRouters(ctx context.Context, left time.Duration) {

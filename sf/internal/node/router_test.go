@@ -93,6 +93,32 @@ func TestHeirReturns(t *testing.T) {
 	}
 }
 
+// TestLastToLeave has a node leave a network of which it was told nothing new for a while:
+// that it ends, and that all others have left it. It is the one who is to say that it is gone.
+func TestLastToLeave(t *testing.T) {
+	clock := &handClock{time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)}
+	a, ctx := heir(t, clock), t.Context()
+	work := record.WorkKey("here", spec.KindNetwork, "net")
+	txn := a.Records.Begin().Create(record.EndKey("net"), claims.Empty{}).Create(work, claims.Empty{}).
+		Create(record.NetworkKey("net"), spec.Network{UUID: "net", Namespace: "demo", Deletion: &spec.Deletion{Requested: clock.now}}).
+		Create(record.NetworkStatusKey("net"), spec.NetworkStatus{State: spec.StateCreated})
+	if _, err := a.Records.Commit(ctx, txn); err != nil {
+		t.Fatal(err)
+	}
+	a.view.networks["net"].nics = map[string]spec.Interface{}
+	a.fabric.left = map[string]bool{"net": true}
+	if _, err := a.reconcileNetwork(ctx, "net"); err != nil {
+		t.Fatal(err)
+	}
+	n, err := record.Get[spec.Network](ctx, a.Records, record.NetworkKey("net"))
+	if err != nil || !n.Value.Deletion.Gone() {
+		t.Errorf("the network is %+v, %v", n.Value, err)
+	}
+	if _, err := a.Records.Store().Get(ctx, work); !missing(err) {
+		t.Errorf("the node still has to do with it: %v", err)
+	}
+}
+
 // meanwhile is a context that has something done whenever somebody is about to wait for its end.
 type meanwhile struct {
 	context.Context

@@ -77,8 +77,8 @@ func (a *Agent) openSession(ctx context.Context, mine store.Cond) error {
 	return nil
 }
 
-// reconcileSession renews the session, or opens another where it was lost, and
-// sees to what may go on without one.
+// reconcileSession renews the session, or opens another where it was lost. What may go on
+// without one does not wait for it: a store that is away may take its time to be so.
 func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 	a.mu.Lock()
 	s := a.session
@@ -100,7 +100,7 @@ func (a *Agent) reconcileSession(ctx context.Context) (time.Duration, error) {
 	} else {
 		a.Logger.Warn("the session is not renewed", "node", a.Name, "error", err)
 	}
-	a.keep(ctx)
+	a.vital.Add(keyKeep)
 	if err != nil {
 		return a.SessionTTL / 6, nil
 	}
