@@ -243,3 +243,59 @@ func TestRoutersMAC(t *testing.T) {
 	m := newNetwork(t, c, "10.0.0.0/24")
 	newInstance(t, c, small("three", sf.InterfaceSpec{Network: m.UUID, MAC: strings.ToUpper(n.RouterMAC)}))
 }
+
+// heard is a fabric whose name server's TCP port is told.
+type heard struct {
+	netfab.Fabric
+	at atomic.Value
+}
+
+func (f *heard) Listen(ctx context.Context, id string) (net.PacketConn, net.Listener, error) {
+	packets, conns, err := listening{}.Listen(ctx, id)
+	if err == nil {
+		f.at.Store(conns.Addr().String())
+	}
+	return packets, conns, err
+}
+
+// TestConversationsEnd ends what is said to a name server with its network: a socket in it
+// keeps a network's namespace, and the numbers of its devices, from who comes next.
+func TestConversationsEnd(t *testing.T) {
+	f := &heard{}
+	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		f.Fabric = cfg.Node.Fabric
+		cfg.Node.Fabric = f
+	})
+	ctx := sftest.Context(t)
+	n := newNetwork(t, c, "10.0.0.0/24")
+	conn, err := net.Dial("tcp", f.at.Load().(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// A question for "x", A, IN, as TCP carries it, and an answer of the same length.
+	question := append([]byte{0, 19, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, 1, 'x', 0, 0, 1, 0, 1)
+	ask := func() error {
+		if _, err := conn.Write(question); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(conn, make([]byte, len(question)))
+		return err
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DeleteNetwork(ctx, n.UUID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WaitNetwork(ctx, n.UUID, sf.NetworkGone); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for ask() == nil {
+		asked++
+	}
+	if asked > 50 { // it is about to end; without, it has a hundred
+		t.Errorf("%d questions were answered after the network's end", asked)
+	}
+}

@@ -163,6 +163,9 @@ func (f *Fabric) Apply(ctx context.Context, want netfab.Desired) error {
 	a.remotes = gatherRemotes(steps)
 	err = netfab.Run(ctx, steps, bad, a.step)
 	f.remember(want, err)
+	if err == nil {
+		f.watch.told = "" // should it be so again, it is news
+	}
 	f.poke()
 	return err
 }

@@ -35,10 +35,16 @@ type watch struct {
 	mounts  int        // the host's table of mounts, which tells when it changes
 	wake    int        // eventfd: an Apply is done, or the fabric closed
 	numbers map[int32]uint32
-	told    string // what was reported last and is still so
+	told    string // what was reported and not applied since; under the fabric's lock
+	last    string // what was reported last, at lastAt
+	lastAt  time.Time
 	open    bool
 	closed  bool
 }
+
+// again is how soon the same is reported again: who undoes at once what Apply does is
+// not to keep it busy.
+const again = time.Second
 
 // dirt is what may have changed.
 type dirt struct {
@@ -71,8 +77,12 @@ func (f *Fabric) Changed(ctx context.Context) error {
 		}
 		if d.host || d.all || len(d.networks) > 0 {
 			drift, err := f.drifted(d)
-			if err != nil || drift {
+			if err != nil {
 				return err
+			}
+			if drift != "" {
+				f.pace(ctx, drift)
+				return nil
 			}
 			d = &dirt{networks: map[uint32]bool{}}
 		}
@@ -214,12 +224,21 @@ func (f *Fabric) number() error {
 	return nil
 }
 
-// drifted looks at what may have changed and tells whether something has.
-func (f *Fabric) drifted(d *dirt) (bool, error) {
+// pace has the same reported only so often.
+func (f *Fabric) pace(ctx context.Context, drift string) {
+	w := &f.watch
+	for drift == w.last && time.Since(w.lastAt) < again && ctx.Err() == nil && !f.closing.Load() {
+		unix.Poll(nil, int(gather/time.Millisecond))
+	}
+	w.last, w.lastAt = drift, time.Now()
+}
+
+// drifted looks at what may have changed and tells what has, "" for nothing new.
+func (f *Fabric) drifted(d *dirt) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing.Load() {
-		return false, os.ErrClosed
+		return "", os.ErrClosed
 	}
 	before, outside := maps.Clone(f.known), f.outside
 	for id, k := range f.known {
@@ -233,12 +252,12 @@ func (f *Fabric) drifted(d *dirt) (bool, error) {
 	}
 	a, err := f.begin(netfab.Underlay{})
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	defer a.close()
 	o, err := a.observe()
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	var what []string
 	for id, was := range before {
@@ -251,10 +270,12 @@ func (f *Fabric) drifted(d *dirt) (bool, error) {
 		what = append(what, netfab.Observed{Outside: o.Outside, OutsideDamaged: o.OutsideDamaged, Stray: o.Stray}.String())
 	}
 	text := strings.Join(sortedStrings(what), "")
-	news := text != "" && text != f.watch.told
+	if text == f.watch.told {
+		return "", nil
+	}
 	f.watch.told = text
-	if news {
+	if text != "" {
 		f.log.Debug("somebody changed what is ours", "now", text)
 	}
-	return news, nil
+	return text, nil
 }

@@ -164,3 +164,30 @@ func (w *world) deleteTap(f *Fabric, n netfab.Network) {
 	defer ns.Close()
 	w.do(w.conn(ns), rt.DelLink(at.Tap))
 }
+
+// What was repaired and is broken again in the same way is news, however soon it is.
+func TestChangedAgain(t *testing.T) {
+	w := newWorld(t)
+	f := w.fabric(Config{})
+	n := network(1, 1)
+	want := netfab.Desired{Outside: outside, Networks: []netfab.Network{n}}
+	w.apply(f, want)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	opened := make(chan error, 1)
+	go func() { opened <- f.Changed(ctx) }()
+	for f.wake.Load() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	w.deleteTap(f, n)
+	if err := <-opened; err != nil {
+		t.Fatal(err)
+	}
+	for round := range 2 {
+		w.apply(f, want)
+		w.deleteTap(f, n)
+		if err := f.Changed(ctx); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+}

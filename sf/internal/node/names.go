@@ -96,6 +96,7 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 		}
 	}
 	s = &nameServer{server: dns.NewServer(cfg, table), conns: []io.Closer{packets, streams}}
+	serving, stop := context.WithCancel(ctx) // conversations end with the server
 	a.mu.Lock()
 	a.fabric.names[n.UUID] = s
 	a.mu.Unlock()
@@ -106,6 +107,7 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 			s.ended = true
 			current := a.fabric.names[n.UUID] == s && a.stays(n.UUID)
 			a.mu.Unlock()
+			stop()
 			s.close()
 			if current && ctx.Err() == nil {
 				a.Logger.Warn("a name server ended; starting another", "network", n.UUID, "error", err)
@@ -113,7 +115,7 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 			}
 		})
 	}
-	serve("dns-udp", func() error { return s.server.ServeUDP(ctx, packets) })
-	serve("dns-tcp", func() error { return s.server.ServeTCP(ctx, streams) })
+	serve("dns-udp", func() error { return s.server.ServeUDP(serving, packets) })
+	serve("dns-tcp", func() error { return s.server.ServeTCP(serving, streams) })
 	return nil
 }
