@@ -17,8 +17,8 @@ const (
 )
 
 // convert rewrites an image in a foreign format as qcow2, by qemu-img: told the
-// format, with an empty environment, in a directory of its own, within limits of
-// memory, time and output. most is how much it may become in proportion to what was
+// format, with an empty environment, in a directory of its own, as nobody where we are
+// root, within limits of memory, time and output. most is how much it may become in proportion to what was
 // downloaded: formats can say of many clusters that they are the same.
 func (c *Cache) convert(ctx context.Context, format, from, to string, most int64) error {
 	program := c.config.QemuImg
@@ -34,12 +34,18 @@ func (c *Cache) convert(ctx context.Context, format, from, to string, most int64
 		return err
 	}
 	limit := min(room, most)
-	cmd := exec.CommandContext(ctx, program, "convert", "-f", format, "-O", "qcow2", from, to)
-	cmd.Dir = filepath.Dir(to)
-	cmd.Env = []string{"LC_ALL=C", "TMPDIR=" + cmd.Dir}
+	cmd := exec.CommandContext(ctx, program, "convert", "-f", format, "-O", "qcow2")
+	release, err := confine(cmd, from, to)
+	if err != nil {
+		return err
+	}
 	var text bytes.Buffer
 	cmd.Stderr = &text
-	if err := runLimited(cmd, limit); err != nil {
+	err = runLimited(cmd, limit)
+	if rerr := release(); err == nil {
+		err = rerr
+	}
+	if err != nil {
 		os.Remove(to)
 		switch {
 		case ctx.Err() != nil:
@@ -54,7 +60,27 @@ func (c *Cache) convert(ctx context.Context, format, from, to string, most int64
 		said := strings.ReplaceAll(strings.TrimSpace(text.String()), c.dir+string(filepath.Separator), "")
 		return fmt.Errorf("%w: qemu-img cannot convert it from %s: %w: %.300s", ErrFormat, format, err, said)
 	}
-	return nil
+	return c.takeOver(ctx, to)
+}
+
+// takeOver makes a file of another user's ours, with nobody left who could change it.
+func (c *Cache) takeOver(ctx context.Context, path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() {
+		return fmt.Errorf("%w: the converter made %s", ErrUnsafe, st.Mode().Type())
+	}
+	if err := own(path, st); err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return c.quiet(ctx, f)
 }
 
 // outputLimit is how large the converted file may become: MaxImage, or what the

@@ -32,6 +32,56 @@ func foreign(t *testing.T, disk []byte) []byte {
 	return b
 }
 
+// The converter, which reads a stranger's bytes, is nobody, and what it leaves behind is
+// taken from it.
+func TestConverterIsNobody(t *testing.T) {
+	need.Root(t)
+	dir := t.TempDir()
+	program := filepath.Join(dir, "qemu-img")
+	for at := dir; at != os.TempDir() && at != "/"; at = filepath.Dir(at) { // nobody is to reach the program, and nothing else
+		if err := os.Chmod(at, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := "#!/bin/sh\nid -u >&2; id -G >&2; cat /etc/shadow " + dir + "/hidden 2>/dev/null >&2; ls /proc/self/fd | wc -w >&2; [ \"$QUIET\" ] || exit 1\n"
+	config := testConfig()
+	config.QemuImg = program
+	c := newTestCache(t, config)
+	from := filepath.Join(c.dir, "from")
+	for path, content := range map[string]string{program: script, from: "an image", filepath.Join(dir, "hidden"): "secret"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	work, err := os.MkdirTemp(filepath.Join(c.dir, tmpDir), "image-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.convert(t.Context(), "vmdk", from, filepath.Join(work, "out"), 1<<20)
+	if err == nil || !strings.Contains(err.Error(), "65534\n65534\n") || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "root:") {
+		t.Errorf("the converter is and sees: %v", err)
+	}
+	for what, script := range map[string]string{
+		"a link":   "ln -s /etc/shadow $7",
+		"a writer": "echo > $7; (exec 9>>$7; exec sleep 5 >/dev/null 2>&1) &",
+	} {
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.convert(t.Context(), "vmdk", from, filepath.Join(work, "out"), 1<<20); err == nil {
+			t.Errorf("%s is taken for an image", what)
+		}
+		st, err := os.Stat(work)
+		if err != nil || st.Sys().(*syscall.Stat_t).Uid != 0 {
+			t.Errorf("the directory is %+v, %v", st, err)
+		}
+		os.Remove(filepath.Join(work, "out"))
+	}
+}
+
 // A disk that is really full: the errors say so with figures, nothing half made
 // is left, and evicting an unused image makes room.
 func TestFullDisk(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 // the file could change, after it was checked, what others will trust. The kernel
 // knows: it grants a read lease only then. A file system without leases is taken
 // at its word.
-func (l *Local) quiet(ctx context.Context, f *os.File) error {
+func (c *Cache) quiet(ctx context.Context, f *os.File) error {
 	for try := 0; ; try++ {
 		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
 		switch {
@@ -31,7 +31,7 @@ func (l *Local) quiet(ctx context.Context, f *os.File) error {
 			return fmt.Errorf("somebody still writes to %s; end the copy first", f.Name())
 		}
 		// A descriptor lives on for a moment in a child that is about to exec.
-		if err := l.config.Cache.config.Sleep(ctx, quietPause); err != nil {
+		if err := c.config.Sleep(ctx, quietPause); err != nil {
 			return err
 		}
 	}

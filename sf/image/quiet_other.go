@@ -9,6 +9,6 @@ import (
 )
 
 // quiet is for hosts that run machines, which this one cannot.
-func (l *Local) quiet(context.Context, *os.File) error { return nil }
+func (c *Cache) quiet(context.Context, *os.File) error { return nil }
 
 func own(string, fs.FileInfo) error { return nil }

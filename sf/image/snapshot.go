@@ -180,7 +180,7 @@ func (l *Local) seal(ctx context.Context, path string, file *driver.SnapshotFile
 		return err
 	}
 	defer f.Close()
-	if err := l.quiet(ctx, f); err != nil {
+	if err := l.config.Cache.quiet(ctx, f); err != nil {
 		return err
 	}
 	// Not syncFile, which opens for writing: on Linux any descriptor will do.
