@@ -30,8 +30,8 @@ func TestOverdueForANodeThatIsAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := converse(t, head)
-		for request, done := range map[string]string{"POST /instances/" + i.UUID + "/poweroff": "off", "DELETE /instances/" + i.UUID: "deleted"} {
-			c.wants("system", request, "", 504, "is not "+done+" after 10m0s (it waits for node node1, which has been away since ")
+		for _, tt := range []struct{ request, done string }{{"POST /instances/" + i.UUID + "/poweroff", "off"}, {"DELETE /instances/" + i.UUID, "deleted"}} {
+			c.wants("system", tt.request, "", 504, "is not "+tt.done+" after 10m0s (it waits for node node1, which has been away since ")
 		}
 	})
 }
