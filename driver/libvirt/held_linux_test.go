@@ -2,6 +2,7 @@ package libvirt_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -52,17 +53,89 @@ func TestHeldUnknown(t *testing.T) {
 	l.is(s.ID, driver.Running)
 }
 
+// A libvirtd that is killed when it has noted of what it begins a backup, and not the
+// copies that it begins, or when these have ended, and not the backup: its successor waits
+// for their end for good. The job is lost, as one whose end is forgotten, and the next
+// one is made.
+func TestWaiting(t *testing.T) {
+	l := newLab(t, nil)
+	s := withDisks(t, spec(l.dir, 1))
+	l.run(s)
+	wait := func() {
+		l.must(l.snapshot(s))
+		l.virt.Kill(l)
+		l.rewrite(s.ID, "async='backup' flags='0x0'", `  <blockjobs active='no'/>
+  <backups><domainbackup mode='push'><disks>
+    <disk name='vda' backup='yes' state='running' type='file' backupmode='full' index='9'>
+      <driver type='qcow2'/><target file='`+filepath.Join(l.dir, "copy")+`'><privateData><nodenames>
+        <nodename type='storage' name='libvirt-9-storage'/><nodename type='format' name='libvirt-9-format'/>
+      </nodenames></privateData></target>
+    </disk>
+  </disks></domainbackup></backups>
+`)
+		l.virt.Launch(l)
+	}
+	again := func() {
+		l.must(l.h.EndSnapshot(l.ctx, s.ID, snapshotJob))
+		l.must(l.snapshot(s))
+		l.copied(s)
+		l.must(l.h.EndSnapshot(l.ctx, s.ID, snapshotJob))
+	}
+	lost := func() {
+		if st, err := l.h.SnapshotJob(l.ctx, s.ID, snapshotJob); !errors.Is(err, driver.ErrNotFound) {
+			t.Errorf("a job that libvirt lost: %+v, %v", st, err)
+		}
+	}
+	t.Run("looked at", func(t *testing.T) {
+		wait()
+		lost()
+		l.must(l.snapshot(s))
+		again()
+	})
+	t.Run("ended", func(t *testing.T) {
+		wait()
+		again()
+	})
+	t.Run("stopped", func(t *testing.T) {
+		wait()
+		l.must(l.h.Stop(l.ctx, s.ID, driver.Force))
+		l.must(l.h.Start(l.ctx, s.ID))
+		again()
+	})
+	// What libvirt knows nothing of goes on in QEMU, here without end.
+	other := filepath.Join(l.dir, "other")
+	l.must(os.WriteFile(other, nil, 0o600))
+	l.must(os.Chmod(other, 0o666)) // QEMU is another user
+	copies := fmt.Sprintf(`{"execute":"drive-backup","arguments":{"device":"libvirt-1-format","job-id":"backup-vda-libvirt-1-format",
+		"target":%q,"sync":"full","format":"qcow2","speed":1,"auto-dismiss":false}}`, other)
+	t.Run("copying", func(t *testing.T) {
+		wait()
+		lost() // which dismisses the copy that ended
+		l.must(l.h.EndSnapshot(l.ctx, s.ID, snapshotJob))
+		l.must(l.h.Tell(l.ctx, s.ID, copies))
+		again()
+	})
+}
+
 // lock kills libvirtd and starts it again with a backup in the domain's state.
 func (l *lab) lock(id string) {
 	l.Helper()
 	l.virt.Kill(l)
+	l.rewrite(id, "async='backup' phase='none' flags='0x0'", "")
+	l.virt.Launch(l)
+}
+
+// rewrite changes what a libvirtd that is not there noted of a domain: its job, and what
+// else it has under way.
+func (l *lab) rewrite(id, job, more string) {
+	l.Helper()
 	path := filepath.Join(l.virt.Dir, "run", "qemu", "sf:"+id+".xml")
 	state, err := os.ReadFile(path)
 	l.must(err)
-	job := regexp.MustCompile(`(?m)^ *<job .*\n`)
-	state = job.ReplaceAll(state, nil)
+	for _, was := range []string{`(?m)^ *<job .*\n`, `(?m)^ *<blockjobs .*/>\n`, `(?s) *<blockjobs .*</blockjobs>\n`, `(?s) *<backups>.*</backups>\n`} {
+		state = regexp.MustCompile(was).ReplaceAll(state, nil)
+	}
 	status := regexp.MustCompile(`(?m)^<domstatus .*\n`)
-	state = status.ReplaceAll(state, []byte("$0  <job type='none' async='backup' phase='none' flags='0x0'/>\n"))
+	state = status.ReplaceAll(state, []byte("$0  <job type='none' "+job+"/>\n"+more))
 	l.must(os.WriteFile(path, state, 0o600))
-	l.virt.Launch(l)
 }

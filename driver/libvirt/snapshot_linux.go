@@ -75,10 +75,15 @@ func (h *Hypervisor) Snapshot(ctx context.Context, id, name string, targets []dr
 			return err
 		}
 		for other, j := range jobs {
-			if !j.Ended && j.Boot == boot {
-				if st, err := m.jobStatus(ctx, other, j); err != nil || !st.Ended {
-					return fmt.Errorf("snapshot job %s is still under way: %w", other, driver.ErrState)
-				}
+			if j.Ended || j.Boot != boot {
+				continue
+			}
+			st, err := m.jobStatus(ctx, other, j, true)
+			if errors.Is(err, driver.ErrNotFound) {
+				continue
+			}
+			if err != nil || !st.Ended {
+				return fmt.Errorf("snapshot job %s is still under way: %w", other, driver.ErrState)
 			}
 		}
 		return m.beginBackup(ctx, name, text, job{Targets: targets, Boot: boot})
@@ -96,17 +101,28 @@ func (m *machine) beginBackup(ctx context.Context, name, text string, j job) err
 	}
 	began := false
 	err = m.h.call(ctx, m.h.cfg.StartTimeout, func(c *conn) error {
-		switch copying, err := copyingNow(c, m.id); {
+		switch now, err := m.backup(c); {
 		case err != nil:
 			return err
-		case began && copying:
+		case now == waiting:
+			if err := m.abandon(c); err != nil {
+				return err
+			}
+		case now == copying && began:
 			return nil // our last try went through
 		}
 		began = true
 		if err := makeRoom(p, j.Targets); err != nil {
 			return errOurs{err}
 		}
-		return c.DomainBackupBegin(dom(m.id), text, nil, 0)
+		err := c.DomainBackupBegin(dom(m.id), text, nil, 0)
+		if err == nil || lost(err) {
+			return err
+		}
+		if found, _ := endOrphans(c, m.id); found {
+			return errOrphan
+		}
+		return err
 	})
 	if errors.Is(err, errHeld) {
 		err = errors.Join(err, m.update(func(n note) note { n.Held = true; return n }))
@@ -149,6 +165,10 @@ func (h *Hypervisor) SnapshotJob(ctx context.Context, id, name string) (st drive
 	defer leave()
 	m := h.hold(id)
 	defer h.drop(m)
+	alone := m.op.Try()
+	if alone {
+		defer m.op.Give()
+	}
 	if _, err := m.sync(ctx); err != nil {
 		return st, fmt.Errorf("libvirt: machine %s: %w", id, err)
 	}
@@ -157,7 +177,7 @@ func (h *Hypervisor) SnapshotJob(ctx context.Context, id, name string) (st drive
 	if !ok {
 		return st, fmt.Errorf("libvirt: machine %s: snapshot job %s: %w", id, name, driver.ErrNotFound)
 	}
-	st, err = m.jobStatus(ctx, name, j)
+	st, err = m.jobStatus(ctx, name, j, alone)
 	if err != nil {
 		return st, fmt.Errorf("libvirt: machine %s: snapshot job %s: %w", id, name, err)
 	}
@@ -165,8 +185,9 @@ func (h *Hypervisor) SnapshotJob(ctx context.Context, id, name string) (st drive
 }
 
 // jobStatus asks libvirt for a job. One whose end it has forgotten is lost: it may
-// or may not be whole.
-func (m *machine) jobStatus(ctx context.Context, name string, j job) (st driver.JobStatus, err error) {
+// or may not be whole. Whether it is, is judged by who is alone with the machine (holds
+// op): another may be about to begin it.
+func (m *machine) jobStatus(ctx context.Context, name string, j job, alone bool) (st driver.JobStatus, err error) {
 	_, boot := m.jobs()
 	if j.Boot != boot || !m.note().State.On() {
 		return st, driver.ErrNotFound
@@ -179,6 +200,13 @@ func (m *machine) jobStatus(ctx context.Context, name string, j job) (st driver.
 		return st, err
 	}
 	if number(now, "operation") == operateOn {
+		if alone {
+			if ended, err := m.endWaiting(ctx); err != nil {
+				return st, err
+			} else if ended {
+				return st, m.lose(name)
+			}
+		}
 		return driver.JobStatus{Done: number(now, "disk_processed"), Total: number(now, "disk_total")}, nil
 	}
 	was, err := m.backupStats(ctx, golibvirt.DomainJobStatsCompleted|golibvirt.DomainJobStatsKeepCompleted)
@@ -186,7 +214,10 @@ func (m *machine) jobStatus(ctx context.Context, name string, j job) (st driver.
 		return st, err
 	}
 	if number(was, "operation") != operateOn {
-		return st, driver.ErrNotFound
+		if !alone {
+			return st, nil
+		}
+		return st, m.lose(name)
 	}
 	j.Ended, j.Total = true, number(was, "disk_total")
 	if !succeeded(was) {
@@ -199,6 +230,14 @@ func (m *machine) jobStatus(ctx context.Context, name string, j job) (st driver.
 		return st, err
 	}
 	return j.status(), nil
+}
+
+// lose forgets a job that libvirt lost, so that it can begin anew.
+func (m *machine) lose(name string) error {
+	if err := m.setJob(name, nil); err != nil {
+		return err
+	}
+	return driver.ErrNotFound
 }
 
 func (j job) status() driver.JobStatus {
@@ -245,8 +284,11 @@ func (h *Hypervisor) EndSnapshot(ctx context.Context, id, name string) error {
 		}
 		if !j.Ended && j.Boot == boot {
 			err := h.call(ctx, h.cfg.Timeout, func(c *conn) error {
-				if copying, err := copyingNow(c, id); err != nil || !copying {
+				switch now, err := m.backup(c); {
+				case err != nil || now == idle:
 					return err
+				case now == waiting:
+					return m.abandon(c)
 				}
 				return c.DomainAbortJob(dom(id))
 			})
