@@ -158,6 +158,7 @@ func (w *ward) domain(dir, owner, id string) {
 
 // TestDoctorEtcd asks where the records are elsewhere: of sfd, without it, and without them.
 func TestDoctorEtcd(t *testing.T) {
+	t.Parallel() // most of it is the doctor's patience with an etcd that is gone
 	l := newLab(t)
 	etcd := exec.Command(need.Program(t, "etcd", "etcd-server"), "--data-dir", t.TempDir(), "--log-level", "error")
 	if err := in(l.machine, etcd.Start); err != nil {

@@ -20,8 +20,12 @@ import (
 // every operation of an instance, and starts it again. A wish comes true, once it
 // was recorded; what happens once has an end that says what became of it.
 func TestInterrupted(t *testing.T) {
-	t.Run("qemu", func(t *testing.T) { interrupted(t, newLab(t), map[string]func(*lab){"sfd": (*lab).crash}) })
+	t.Run("qemu", func(t *testing.T) {
+		t.Parallel() // one virtual CPU each
+		interrupted(t, newLab(t), map[string]func(*lab){"sfd": (*lab).crash})
+	})
 	t.Run("libvirt", func(t *testing.T) {
+		t.Parallel()
 		interrupted(t, newLabOn(t, libvirttest.Start(t)), map[string]func(*lab){"sfd": (*lab).crash, "libvirtd": (*lab).crashLibvirt})
 	})
 }

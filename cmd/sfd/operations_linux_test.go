@@ -23,12 +23,19 @@ import (
 
 // TestOperations does everything with an instance that can be done, by sf-client.
 func TestOperations(t *testing.T) {
-	t.Run("qemu", func(t *testing.T) { operations(t, newLab(t)) })
-	t.Run("libvirt", func(t *testing.T) { operations(t, newLabOn(t, libvirttest.Start(t))) })
+	t.Run("qemu", func(t *testing.T) {
+		t.Parallel() // one virtual CPU each
+		operations(t, newLab(t))
+	})
+	t.Run("libvirt", func(t *testing.T) {
+		t.Parallel()
+		operations(t, newLabOn(t, libvirttest.Start(t)))
+	})
 }
 
 // Without a libvirtd sfd does not start, and says what to install.
 func TestLibvirtAbsent(t *testing.T) {
+	t.Parallel() // half a minute of waiting for it
 	l := newLab(t)
 	cmd := l.command("--hypervisor", "libvirt", "--libvirt-socket", filepath.Join(l.dir, "nobody"))
 	var said bytes.Buffer
