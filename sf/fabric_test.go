@@ -19,6 +19,15 @@ import (
 	"github.com/shakenfist/cloud/sf/sftest"
 )
 
+// cloudOver is a cloud whose node has the fabric f over a simulated one, which is put
+// into inner.
+func cloudOver(t testing.TB, f netfab.Fabric, inner *netfab.Fabric) *sftest.Cloud {
+	t.Helper()
+	return sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		*inner, cfg.Node.Fabric = cfg.Node.Fabric, f
+	})
+}
+
 // asked is a fabric that remembers what it was last asked for.
 type asked struct {
 	netfab.Fabric
@@ -48,10 +57,7 @@ func (f *asked) network(id string) (found netfab.Network) {
 // host's end has to answer at the router's address, or nobody finds the name server.
 func TestIsolated(t *testing.T) {
 	f := &asked{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	for _, nat := range []bool{true, false} {
 		n, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "net", Netblock: "10.0.0.0/24", DHCP: true, NAT: nat})
@@ -69,10 +75,7 @@ func TestIsolated(t *testing.T) {
 // and goes on once it can.
 func TestFabricFails(t *testing.T) {
 	f := &blind{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	n := newNetwork(t, c, "10.0.0.0/24")
 	f.broken.Store(true)
@@ -215,10 +218,7 @@ func (e *ending) Close() error {
 // something meanwhile: it may take as long as the fabric takes for what it is at.
 func TestServersEndAside(t *testing.T) {
 	f := &curious{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	n := newNetwork(t, c, "10.0.0.0/24")
 	looked := func() { c.Stats() }
@@ -262,10 +262,7 @@ func (f *heard) Listen(ctx context.Context, id string) (net.PacketConn, net.List
 // keeps a network's namespace, and the numbers of its devices, from who comes next.
 func TestConversationsEnd(t *testing.T) {
 	f := &heard{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	n := newNetwork(t, c, "10.0.0.0/24")
 	conn, err := net.Dial("tcp", f.at.Load().(string))
