@@ -169,7 +169,8 @@ type Fabric interface {
 	// one whole Ethernet frame as a guest's port sent it to UDP port 67, each Write
 	// sends one frame towards the guests. It ends with io.EOF when the network is
 	// removed. ErrNotFound when the network is not applied here;
-	// errors.ErrUnsupported when this fabric carries no real frames.
+	// errors.ErrUnsupported when this fabric carries no real frames. Of what a port sends
+	// faster than any guest needs to, some is lost.
 	Frames(ctx context.Context, networkID string) (io.ReadWriteCloser, error)
 	// Close lets go of the host and leaves the fabric standing.
 	Close() error

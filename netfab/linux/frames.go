@@ -136,11 +136,23 @@ func bindPacket(fd, index int) error {
 	if err != nil {
 		return fmt.Errorf("attach filter: %w", err)
 	}
+	roomy(fd)
 	// Our own answers are of no interest.
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
 		return err
 	}
 	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: index})
+}
+
+// burst in bytes holds what several guests may send at once (see dhcpBurst and dnsBurst):
+// who comes after one that sends all of it is not to find the socket full.
+const burst = 2 << 20
+
+// roomy makes a socket's buffer for what is received so large, or what the system allows.
+func roomy(fd int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, burst) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, burst)
+	}
 }
 
 // dhcpRequests passes IPv4 packets, not fragments but the first, to UDP port 67.

@@ -93,7 +93,7 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 		return err
 	}
 	cfg := dns.Config{
-		Go: func(f func()) { a.spawn(keyDNS+n.UUID, f) }, Rand: a.Rand, Logger: a.Logger.With("network", n.UUID),
+		Go: func(f func()) { a.spawn(keyDNS+n.UUID, f) }, Rand: a.Rand, Now: a.Clock.Now, Logger: a.Logger.With("network", n.UUID),
 	}
 	if n.NAT { // others have no way to the world, by whatever means
 		for _, addr := range a.DNS {
