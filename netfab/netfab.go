@@ -168,7 +168,7 @@ type Fabric interface {
 	// Frames opens the DHCP traffic of a network on this host: each Read returns
 	// one whole Ethernet frame as a guest's port sent it to UDP port 67, each Write
 	// sends one frame towards the guests. It ends with io.EOF when the network is
-	// removed. ErrNotFound when the network is not applied here;
+	// removed, or made anew after others removed it, and waits while it is down. ErrNotFound when the network is not applied here;
 	// errors.ErrUnsupported when this fabric carries no real frames. Of what a port sends
 	// faster than any guest needs to, some is lost.
 	Frames(ctx context.Context, networkID string) (io.ReadWriteCloser, error)

@@ -5,11 +5,13 @@ package linux
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/netfab/linux/internal/rt"
 )
 
 // A guest that asks our servers as fast as it can gets through what an honest one ever
@@ -73,6 +75,58 @@ func TestFlood(t *testing.T) {
 			t.Errorf("%s: %d of %d were heard, want %d to %d", c.name, got, 10*dnsBurst, c.burst, most)
 		}
 	}
+}
+
+// Who reads DHCP goes on where the bridge was down for a while, and starts anew where it
+// is another.
+func TestFramesOfABridge(t *testing.T) {
+	w := newWorld(t)
+	f := w.fabric(Config{Resync: -1})
+	n := network(1, 1)
+	want := netfab.Desired{Outside: outside, Networks: []netfab.Network{n}}
+	w.apply(f, want)
+	c := w.conn(roomOf(t, f, n))
+	port := wire{t, w.openPort(f, n, 0)}
+	hello := ether(broadcastMAC, n.Ports[0].MAC, 0x0800, udp(nowhere, everybody, 68, 67, "HELLO"))
+	open := func() *going {
+		t.Helper()
+		frames, err := f.Frames(context.Background(), n.ID)
+		w.must(err)
+		t.Cleanup(func() { frames.Close() })
+		return &going{t, frames}
+	}
+	frames := open()
+	awaitHello(t, port, frames, hello)
+	w.do(c, rt.Down(bridgeName))
+	late := open()
+	w.apply(f, want)
+	awaitHello(t, port, frames, hello)
+	awaitHello(t, port, late, hello)
+
+	w.do(c, rt.DelLink(bridgeName))
+	w.apply(f, want)
+	for buf := make([]byte, 1<<16); ; {
+		if n, err := frames.Reader.Read(buf); err == io.EOF {
+			break
+		} else if err != nil || n == 0 {
+			t.Fatalf("of a bridge that is gone: %v, want io.EOF", err)
+		}
+	}
+	awaitHello(t, port, open(), hello)
+}
+
+// going is what must go on.
+type going struct {
+	t *testing.T
+	io.Reader
+}
+
+func (g *going) Read(b []byte) (int, error) {
+	n, err := g.Reader.Read(b)
+	if err != nil {
+		g.t.Errorf("DHCP traffic ended: %v", err)
+	}
+	return n, err
 }
 
 func readUDP(conn net.PacketConn) func([]byte) (int, error) {
