@@ -7,16 +7,21 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/shakenfist/cloud/configdrive"
 	"github.com/shakenfist/cloud/netfab"
 	fabric "github.com/shakenfist/cloud/netfab/fake"
 	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/sftest"
+	"github.com/shakenfist/cloud/store"
 )
 
 // cloudOver is a cloud whose node has the fabric f over a simulated one, which is put
@@ -69,6 +74,30 @@ func TestIsolated(t *testing.T) {
 			t.Errorf("NAT %t: the fabric was asked for %+v", nat, got)
 		}
 	}
+}
+
+// TestPeersAreRefused tells the fabric which hosts guests are not to reach: all others of
+// the cloud, and not this one by a name that it had.
+func TestPeersAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &asked{}
+		c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+			f.Fabric = cfg.Node.Fabric
+			cfg.Node.Fabric, cfg.Node.Address = f, netip.MustParseAddr("10.64.0.1")
+		})
+		for name, address := range map[string]string{"node3": "10.64.0.3", "node2": "10.64.0.2", "before": "10.64.0.1", "lonely": ""} {
+			r := store.Put(record.NodeKey(name), fmt.Appendf(nil, `{"name": %q, "address": %q}`, name, address))
+			if _, err := c.Store.Commit(t.Context(), store.Txn{Do: []store.Op{r}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if got := fmt.Sprint(f.last.Outside.Peers); got != "[10.64.0.2 10.64.0.3]" {
+			t.Errorf("guests are not to reach %s", got)
+		}
+	})
 }
 
 // TestFabricFails makes a fabric that can do nothing: who waits for its ports says so,

@@ -202,7 +202,13 @@ func (a *apply) examineOutside() error {
 	if err := a.examineSegment(l); err != nil {
 		return err
 	}
-	wrong, err := conn.Check(hostTable(a.names, is))
+	table := hostTable(a.names, is)
+	if is.Mode == netfab.Local {
+		if a.outside.is.Peers, err = refused(conn, table); err != nil {
+			return err
+		}
+	}
+	wrong, err := conn.Check(table)
 	if err != nil {
 		return err
 	}
