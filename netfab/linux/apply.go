@@ -205,7 +205,7 @@ func (a *apply) step(s netfab.Step) error {
 	case netfab.PortAdd, netfab.PortSet:
 		return r.setPort(s.Want, s.Port)
 	case netfab.PortDel:
-		return r.delPort(s.Port)
+		return r.delPort(s.Want, s.Port)
 	case netfab.GatewaySet:
 		return a.setGateway(r, s.Want, s.Outside)
 	case netfab.GatewayDel:
