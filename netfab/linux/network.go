@@ -50,8 +50,14 @@ func (a *apply) addNetwork(s netfab.Step) error {
 		return err
 	}
 	a.leave()
-	ns, err := netns.New()
+	ns, err := a.withoutName(s)
 	if err != nil {
+		return err
+	}
+	if ns != nil {
+		return a.rename(ns, s)
+	}
+	if ns, err = netns.New(); err != nil {
 		return err
 	}
 	r, err := a.open(s.VNI, ns)
