@@ -31,6 +31,10 @@
 // Replies go to the client's MAC address even where the IP destination is the
 // broadcast address, so that they never flood a network that spans hosts.
 //
+// How often a client may ask is not for this package: an answer costs microseconds,
+// and a client can have any MAC address that the network lets it have. Limit it where
+// frames come in.
+//
 // # How it is made fast
 //
 // github.com/insomniacslk/dhcp encodes every option, once, when the table is

@@ -58,7 +58,8 @@ type Listener interface {
 	// Listen opens UDP and TCP port 53 of the router's address within a network that
 	// wants DNS. Guests of other hosts and the world do not reach it. Both end,
 	// with net.ErrClosed, when the network is removed. ErrNotFound when the network
-	// is not applied here with DNS.
+	// is not applied here with DNS. Of what a port sends faster than any guest needs to,
+	// some is lost.
 	Listen(ctx context.Context, networkID string) (net.PacketConn, net.Listener, error)
 }
 

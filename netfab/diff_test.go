@@ -85,6 +85,10 @@ func TestDiff(t *testing.T) {
 			want.Outside = Outside{Prefix: netip.MustParsePrefix("192.168.21.0/24")}
 			want.Networks[0].Gateway = &Gateway{Addr: netip.MustParseAddr("192.168.21.2"), NAT: true}
 		}},
+		{"outside-peers", func(want *Desired, have *Observed) {
+			have.Outside.Peers = []netip.Addr{netip.MustParseAddr("172.16.0.2")}
+			want.Outside.Peers = []netip.Addr{netip.MustParseAddr("172.16.0.2"), netip.MustParseAddr("172.16.0.3")}
+		}},
 		{"outside-gone", func(want *Desired, _ *Observed) { want.Outside, want.Networks[0].Gateway = Outside{}, nil }},
 		{"remote-moves", func(want *Desired, _ *Observed) { want.Networks[0].Remote[0].VTEP = netip.MustParseAddr("172.16.0.3") }},
 		{"float-moves-to-earlier-network", func(want *Desired, have *Observed) {

@@ -79,7 +79,8 @@ type Outside struct {
 	// VNI, in mode Routed, is that of the shared segment, and no network's. It needs
 	// an underlay.
 	VNI uint32
-	// Peers are the other hosts' VTEPs in mode Routed.
+	// Peers are the other hosts' VTEPs in the modes Local and Routed. In mode Local no
+	// guest reaches them by way of this host, as which it would seem to come.
 	Peers []netip.Addr
 	// Edge is set where this host is the edge.
 	Edge bool
@@ -168,8 +169,10 @@ type Fabric interface {
 	// Frames opens the DHCP traffic of a network on this host: each Read returns
 	// one whole Ethernet frame as a guest's port sent it to UDP port 67, each Write
 	// sends one frame towards the guests. It ends with io.EOF when the network is
-	// removed. ErrNotFound when the network is not applied here;
-	// errors.ErrUnsupported when this fabric carries no real frames.
+	// removed, or made anew after others removed it, and waits while it is down.
+	// ErrNotFound when the network is not applied here; errors.ErrUnsupported when this
+	// fabric carries no real frames. Of what a port sends faster than any guest needs
+	// to, some is lost.
 	Frames(ctx context.Context, networkID string) (io.ReadWriteCloser, error)
 	// Close lets go of the host and leaves the fabric standing.
 	Close() error

@@ -156,7 +156,7 @@ func normalOutside(want Desired) (Outside, error) {
 	var err error
 	switch o.Mode {
 	case Local:
-		err = checkLocal(o)
+		err = checkLocal(o, want)
 	case L2:
 		err = checkL2(o)
 		if o.Segment == o.Prefix {
@@ -173,11 +173,11 @@ func normalOutside(want Desired) (Outside, error) {
 	return o, err
 }
 
-func checkLocal(o Outside) error {
-	if o.Via.IsValid() || o.Segment.IsValid() || o.VNI != 0 || o.Peers != nil || o.Edge || o.EdgeAddr.IsValid() {
-		return invalidf("outside: an outside without a mode has a prefix and an uplink, and may be fenced: %s", o)
+func checkLocal(o Outside, want Desired) error {
+	if o.Via.IsValid() || o.Segment.IsValid() || o.VNI != 0 || o.Edge || o.EdgeAddr.IsValid() {
+		return invalidf("outside: an outside without a mode has a prefix, an uplink and peers, and may be fenced: %s", o)
 	}
-	return nil
+	return checkPeers(o, want)
 }
 
 func checkL2(o Outside) error {
@@ -210,6 +210,10 @@ func checkRouted(o Outside, want Desired) error {
 	case o.EdgeAddr.IsValid() && (!o.EdgeAddr.Addr().Is4() || o.Uplink == "" || o.Prefix.Contains(o.EdgeAddr.Addr())):
 		return invalidf("outside: the edge's address %s: want an IPv4 address beyond %s, and an uplink to have it", o.EdgeAddr, o.Prefix)
 	}
+	return checkPeers(o, want)
+}
+
+func checkPeers(o Outside, want Desired) error {
 	for _, p := range o.Peers {
 		if !p.Is4() || p.IsUnspecified() || p.IsMulticast() || p == want.Underlay.Addr {
 			return invalidf("outside: peer %v is not another host's IPv4 address", p)

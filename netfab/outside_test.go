@@ -20,6 +20,8 @@ func TestOutside(t *testing.T) {
 	}{
 		{"local", netfab.Outside{Prefix: block}, "addr 192.168.20.128/25 via 192.168.20.129"},
 		{"fenced", netfab.Outside{Prefix: block, Uplink: "eth1", Fenced: true}, "addr 192.168.20.128/25 via 192.168.20.129 dev eth1 fenced"},
+		{"local with peers", netfab.Outside{Prefix: block, Peers: []netip.Addr{peer.Next(), peer, peer}}, "addr 192.168.20.128/25 via 192.168.20.129 peer 198.18.0.2 peer 198.18.0.3"},
+		{"local with itself", netfab.Outside{Prefix: block, Peers: []netip.Addr{netip.MustParseAddr("198.18.0.1")}}, ""},
 		{"local with a gateway", netfab.Outside{Prefix: block, Via: peer}, ""},
 		{"an uplink that is none", netfab.Outside{Prefix: block, Uplink: "no such/device"}, ""},
 		{"no such mode", netfab.Outside{Prefix: block, Mode: "l3"}, ""},

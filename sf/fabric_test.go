@@ -7,17 +7,31 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/shakenfist/cloud/configdrive"
 	"github.com/shakenfist/cloud/netfab"
 	fabric "github.com/shakenfist/cloud/netfab/fake"
 	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/sftest"
+	"github.com/shakenfist/cloud/store"
 )
+
+// cloudOver is a cloud whose node has the fabric f over a simulated one, which is put
+// into inner.
+func cloudOver(t testing.TB, f netfab.Fabric, inner *netfab.Fabric) *sftest.Cloud {
+	t.Helper()
+	return sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+		*inner, cfg.Node.Fabric = cfg.Node.Fabric, f
+	})
+}
 
 // asked is a fabric that remembers what it was last asked for.
 type asked struct {
@@ -48,10 +62,7 @@ func (f *asked) network(id string) (found netfab.Network) {
 // host's end has to answer at the router's address, or nobody finds the name server.
 func TestIsolated(t *testing.T) {
 	f := &asked{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	for _, nat := range []bool{true, false} {
 		n, err := c.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "net", Netblock: "10.0.0.0/24", DHCP: true, NAT: nat})
@@ -65,14 +76,35 @@ func TestIsolated(t *testing.T) {
 	}
 }
 
+// TestPeersAreRefused tells the fabric which hosts guests are not to reach: all others of
+// the cloud, and not this one by a name that it had.
+func TestPeersAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &asked{}
+		c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
+			f.Fabric = cfg.Node.Fabric
+			cfg.Node.Fabric, cfg.Node.Address = f, netip.MustParseAddr("10.64.0.1")
+		})
+		for name, address := range map[string]string{"node3": "10.64.0.3", "node2": "10.64.0.2", "before": "10.64.0.1", "lonely": ""} {
+			r := store.Put(record.NodeKey(name), fmt.Appendf(nil, `{"name": %q, "address": %q}`, name, address))
+			if _, err := c.Store.Commit(t.Context(), store.Txn{Do: []store.Op{r}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if got := fmt.Sprint(f.last.Outside.Peers); got != "[10.64.0.2 10.64.0.3]" {
+			t.Errorf("guests are not to reach %s", got)
+		}
+	})
+}
+
 // TestFabricFails makes a fabric that can do nothing: who waits for its ports says so,
 // and goes on once it can.
 func TestFabricFails(t *testing.T) {
 	f := &blind{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	n := newNetwork(t, c, "10.0.0.0/24")
 	f.broken.Store(true)
@@ -215,10 +247,7 @@ func (e *ending) Close() error {
 // something meanwhile: it may take as long as the fabric takes for what it is at.
 func TestServersEndAside(t *testing.T) {
 	f := &curious{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	n := newNetwork(t, c, "10.0.0.0/24")
 	looked := func() { c.Stats() }
@@ -262,10 +291,7 @@ func (f *heard) Listen(ctx context.Context, id string) (net.PacketConn, net.List
 // keeps a network's namespace, and the numbers of its devices, from who comes next.
 func TestConversationsEnd(t *testing.T) {
 	f := &heard{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	n := newNetwork(t, c, "10.0.0.0/24")
 	conn, err := net.Dial("tcp", f.at.Load().(string))

@@ -45,10 +45,7 @@ func (f *stubborn) Apply(ctx context.Context, want netfab.Desired) error {
 // address and MAC stay its own until it can.
 func TestDetachIsConfirmed(t *testing.T) {
 	f := &stubborn{}
-	c := sftest.NewWith(t, realTime, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	ctx := sftest.Context(t)
 	n := newNetwork(t, c, "10.0.0.0/24")
 	i := newInstance(t, c, small("one", sf.InterfaceSpec{Network: n.UUID}))

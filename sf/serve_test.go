@@ -10,18 +10,20 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/shakenfist/cloud/driver/fake"
 	"github.com/shakenfist/cloud/netfab"
-	"github.com/shakenfist/cloud/sf"
 	"github.com/shakenfist/cloud/sf/sftest"
 )
 
 // framed is a fabric with frames, of which none ever comes, and that can break.
 type framed struct {
 	netfab.Fabric
-	broken                atomic.Bool
-	ends                  func() // called when a server hangs up; nil for nothing
-	tried, opened, hungUp atomic.Int64
+	broken                       atomic.Bool
+	brief                        atomic.Bool // frames end at once
+	ends                         func()      // called when a server hangs up; nil for nothing
+	tried, opened, hungUp, ended atomic.Int64
+
+	mu  sync.Mutex
+	cut func() // ends the frames that were opened last
 }
 
 func (f *framed) Apply(ctx context.Context, want netfab.Desired) error {
@@ -43,9 +45,16 @@ func (f *framed) end() {
 }
 
 func (f *framed) Frames(context.Context, string) (io.ReadWriteCloser, error) {
-	f.opened.Add(1)
 	ended := make(chan struct{})
-	return &frames{f: f, ended: ended, hangUp: sync.OnceFunc(func() { f.hungUp.Add(1); f.end(); close(ended) })}, nil
+	cut := sync.OnceFunc(func() { close(ended) })
+	if f.opened.Add(1) < 10_000 && f.brief.Load() { // who comes so often has shown it
+		f.ended.Add(1)
+		cut()
+	}
+	f.mu.Lock()
+	f.cut = cut
+	f.mu.Unlock()
+	return &frames{f: f, ended: ended, hangUp: sync.OnceFunc(func() { f.hungUp.Add(1); f.end(); cut() })}, nil
 }
 
 type frames struct {
@@ -63,10 +72,7 @@ func (c *frames) Close() error                { c.hangUp(); return nil }
 func TestStoppingAServerHoldsNothing(t *testing.T) {
 	f, stopping, stop := &framed{}, make(chan struct{}), make(chan struct{})
 	f.ends = sync.OnceFunc(func() { close(stopping); <-stop })
-	c := sftest.NewWith(t, fake.Config{Now: time.Now}, func(cfg *sf.Config) {
-		f.Fabric = cfg.Node.Fabric
-		cfg.Node.Fabric = f
-	})
+	c := cloudOver(t, f, &f.Fabric)
 	n := newNetwork(t, c, "10.0.0.0/24")
 	if err := c.DeleteNetwork(t.Context(), n.UUID); err != nil {
 		t.Fatal(err)
@@ -90,10 +96,7 @@ func TestStoppingAServerHoldsNothing(t *testing.T) {
 func TestServesOnWhereTheFabricFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &framed{}
-		c := sftest.NewWith(t, fake.Config{Now: time.Now}, func(cfg *sf.Config) {
-			f.Fabric = cfg.Node.Fabric
-			cfg.Node.Fabric = f
-		})
+		c := cloudOver(t, f, &f.Fabric)
 		newNetwork(t, c, "10.0.0.0/24")
 		f.broken.Store(true)
 		time.Sleep(5 * time.Minute)
@@ -104,6 +107,34 @@ func TestServesOnWhereTheFabricFails(t *testing.T) {
 		time.Sleep(time.Minute)
 		if f.opened.Load() != 1 {
 			t.Errorf("it was started %d times", f.opened.Load())
+		}
+	})
+}
+
+// A server that ends, and so do all after it, is started less and less often, and within
+// seconds where another would work.
+func TestServersThatEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &framed{}
+		f.brief.Store(true)
+		c := cloudOver(t, f, &f.Fabric)
+		newNetwork(t, c, "10.0.0.0/24")
+		time.Sleep(10 * time.Minute)
+		if n := f.opened.Load(); n < 60 || n > 150 {
+			t.Errorf("within ten minutes it was started %d times", n)
+		}
+		f.brief.Store(false)
+		time.Sleep(6 * time.Second)
+		n := f.opened.Load()
+		if time.Sleep(10 * time.Minute); f.opened.Load() != n || n == f.ended.Load() {
+			t.Errorf("%d were started, %d ended, and %d were started since", n, f.ended.Load(), f.opened.Load()-n)
+		}
+		// What worked and ends is followed at once.
+		f.mu.Lock()
+		f.cut()
+		f.mu.Unlock()
+		if synctest.Wait(); f.opened.Load() != n+1 {
+			t.Error("no other was started at once")
 		}
 	})
 }

@@ -89,7 +89,7 @@ func probeKernel(ctx context.Context, names string, mesh bool) (err error) {
 	}()
 	for _, want := range probes(mesh) {
 		if err := fabric.Apply(ctx, want); err != nil {
-			return fmt.Errorf("this kernel lacks what networks need (bridge, veth, tun, vxlan, nf_tables with nat, nf_conntrack_netlink): %w; "+
+			return fmt.Errorf("this kernel lacks what networks need (bridge, veth, tun, vxlan, nf_tables with nat and limit, nf_conntrack_netlink): %w; "+
 				"Debian's linux-image-amd64 has all of it", err)
 		}
 	}

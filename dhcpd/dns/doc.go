@@ -8,7 +8,8 @@
 //	err := server.ServeUDP(ctx, conn)
 //
 // [Table.Answer] is a pure function of a query; [Server] is the loops around it.
-// It has no cache: what guests keep of an answer is theirs.
+// It has no cache: what guests keep of an answer is theirs. A client is an IP address
+// that the network has seen to be its own, and gets its share and no more: see Config.
 //
 // It is beside dhcpd and like it: both say from a record, on the guest's own host,
 // what a guest asks about its network.

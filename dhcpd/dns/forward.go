@@ -64,7 +64,7 @@ func exchange(ctx context.Context, network string, server netip.AddrPort, query 
 	if _, err := conn.Write(query); err != nil {
 		return nil, err
 	}
-	buf := make([]byte, 1<<16)
+	buf := make([]byte, 1<<14) // more is said by TCP
 	for {
 		n, err := conn.Read(buf)
 		if err != nil {

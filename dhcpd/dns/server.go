@@ -17,11 +17,18 @@ import (
 type Config struct {
 	// Upstreams are asked, in this order, what the table does not know.
 	Upstreams []netip.AddrPort
-	// InFlight is how many questions may wait for upstreams at once; what is beyond
-	// fails at once. 0 means 64.
+	// InFlight is how many questions may wait for upstreams at once, and as many of one
+	// client as there is room left; what is beyond fails at once. 0 means 128.
 	InFlight int
-	// Conns is how many TCP connections may be open at once; others wait. 0 means 16.
+	// Conns is how many TCP connections may be open at once; others wait. A client that
+	// has as many as there is room left gets no more. 0 means 16.
 	Conns int
+	// Rate is how many questions a second a client may ask, and Burst how many on top of
+	// that at once. One that is asked upstream counts as ten. What is beyond gets no
+	// reply by UDP, and ends a TCP connection. 0 means 1000 and 5000.
+	Rate, Burst int
+	// Now is the clock of Rate; nil means time.Now.
+	Now func() time.Time
 	// Go runs a function in the background; nil means a goroutine.
 	Go func(func())
 	// Rand is where query IDs come from; nil means crypto/rand.
@@ -36,17 +43,28 @@ type Config struct {
 type Server struct {
 	cfg    Config
 	table  atomic.Pointer[Table]
-	asking chan struct{}
-	conns  chan struct{}
+	purses purses
+	asking *places
+	talks  *places
+	conns  chan struct{} // to wait for a place
 }
 
 // NewServer returns a server that answers from t, which must not be nil.
 func NewServer(cfg Config, t *Table) *Server {
 	if cfg.InFlight == 0 {
-		cfg.InFlight = 64
+		cfg.InFlight = 128
 	}
 	if cfg.Conns == 0 {
 		cfg.Conns = 16
+	}
+	if cfg.Rate == 0 {
+		cfg.Rate = 1000
+	}
+	if cfg.Burst == 0 {
+		cfg.Burst = 5000
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Go == nil {
 		cfg.Go = func(f func()) { go f() }
@@ -57,7 +75,10 @@ func NewServer(cfg Config, t *Table) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, asking: make(chan struct{}, cfg.InFlight), conns: make(chan struct{}, cfg.Conns)}
+	s := &Server{
+		cfg: cfg, asking: newPlaces(cfg.InFlight), talks: newPlaces(cfg.Conns), conns: make(chan struct{}, cfg.Conns),
+		purses: purses{rate: float64(cfg.Rate), burst: float64(cfg.Burst), of: map[netip.Addr]purse{}},
+	}
 	s.Set(t)
 	return s
 }
@@ -87,23 +108,42 @@ func (s *Server) ServeUDP(ctx context.Context, conn net.PacketConn) error {
 		case err != nil:
 			return err
 		}
-		reply, verdict := s.table.Load().Answer(buf[:n])
-		switch verdict {
-		case Answered:
-			s.send(conn, from, reply)
-		case Forwarded:
-			query := append([]byte(nil), buf[:n]...)
-			select {
-			case s.asking <- struct{}{}:
-				s.cfg.Go(func() {
-					defer func() { <-s.asking }()
-					s.send(conn, from, s.ask(ctx, "udp", query))
-				})
-			default:
-				s.send(conn, from, failure(query))
-			}
-		}
+		s.hear(ctx, conn, from, buf[:n])
 	}
+}
+
+// hear answers a datagram, or has it answered.
+func (s *Server) hear(ctx context.Context, conn net.PacketConn, from net.Addr, query []byte) {
+	client := clientOf(from)
+	reply, verdict := s.decide(client, query)
+	switch verdict {
+	case Answered:
+		s.send(conn, from, reply)
+	case Forwarded:
+		query = append([]byte(nil), query...)
+		if !s.asking.take(client) {
+			s.send(conn, from, failure(query))
+			return
+		}
+		s.cfg.Go(func() {
+			defer s.asking.leave(client)
+			s.send(conn, from, s.ask(ctx, "udp", query))
+		})
+	}
+}
+
+// decide is what the table says to a client's query, and to ignore it where the client
+// asks too much.
+func (s *Server) decide(client netip.Addr, query []byte) ([]byte, Verdict) {
+	now := s.cfg.Now()
+	if !s.purses.pay(client, 1, now) {
+		return nil, Ignored
+	}
+	reply, verdict := s.table.Load().Answer(query)
+	if verdict == Forwarded && !s.purses.pay(client, upstreamPrice-1, now) {
+		return nil, Ignored
+	}
+	return reply, verdict
 }
 
 // send sends a reply; one that is lost is asked for again.
@@ -153,9 +193,15 @@ func (s *Server) ServeTCP(ctx context.Context, l net.Listener) error {
 		case err != nil:
 			return err
 		}
+		client := clientOf(conn.RemoteAddr())
+		if !s.talks.take(client) {
+			conn.Close()
+			<-s.conns
+			continue
+		}
 		s.cfg.Go(func() {
-			defer func() { <-s.conns }()
-			s.converse(ctx, conn)
+			defer func() { s.talks.leave(client); <-s.conns }()
+			s.converse(ctx, client, conn)
 		})
 	}
 }
@@ -168,7 +214,7 @@ const (
 )
 
 // converse answers the queries of one connection, one after the other.
-func (s *Server) converse(ctx context.Context, conn net.Conn) {
+func (s *Server) converse(ctx context.Context, client netip.Addr, conn net.Conn) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
@@ -180,13 +226,12 @@ func (s *Server) converse(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return
 		}
-		reply, verdict := s.table.Load().Answer(query)
+		reply, verdict := s.decide(client, query)
 		if verdict == Forwarded {
-			select {
-			case s.asking <- struct{}{}:
+			if s.asking.take(client) {
 				reply = s.ask(ctx, "tcp", query)
-				<-s.asking
-			default:
+				s.asking.leave(client)
+			} else {
 				reply = failure(query)
 			}
 		}

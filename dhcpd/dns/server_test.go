@@ -216,17 +216,25 @@ func TestServerLimit(t *testing.T) {
 	}
 }
 
-// One who keeps connections open keeps others waiting no longer than idle ones live.
+// Those who keep all connections open keep others waiting no longer than idle ones live.
 func TestServerConns(t *testing.T) {
-	_, tcp := serve(t, Config{Conns: 2})
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() {
+		ended <- NewServer(Config{Conns: 2}, testTable()).ServeTCP(context.Background(), &callers{Listener: l, from: []string{"10.0.0.10", "10.0.0.11", "10.0.0.12"}})
+	}()
+	defer func() { l.Close(); <-ended }()
 	for range 2 {
-		conn, err := net.Dial("tcp", tcp)
+		conn, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 	}
-	if got := told(t, ask(t, "tcp", tcp, question(t, "web.", dnsmessage.TypeA))); got != "Success 10.0.0.10" {
+	if got := told(t, ask(t, "tcp", l.Addr().String(), question(t, "web.", dnsmessage.TypeA))); got != "Success 10.0.0.10" {
 		t.Errorf("a third connection: %q", got)
 	}
 }

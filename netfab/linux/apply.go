@@ -25,6 +25,8 @@ type apply struct {
 	underlay netfab.Underlay
 	want     netfab.Desired // normal; of an Apply
 	remotes  map[string]*remotes
+	unnamed  map[string]*netns.NS // by the alias of lo; nil before they were looked for
+	renamed  []string             // networks whose namespaces got their names back
 }
 
 // begin opens the host and resolves the underlay's MTU.
@@ -45,6 +47,9 @@ func (f *Fabric) begin(underlay netfab.Underlay) (*apply, error) {
 
 func (a *apply) close() {
 	a.leave()
+	for _, ns := range a.unnamed {
+		ns.Close()
+	}
 	a.rt.Close()
 	if a.nft != nil {
 		a.nft.Close()
@@ -205,7 +210,7 @@ func (a *apply) step(s netfab.Step) error {
 	case netfab.PortAdd, netfab.PortSet:
 		return r.setPort(s.Want, s.Port)
 	case netfab.PortDel:
-		return r.delPort(s.Port)
+		return r.delPort(s.Want, s.Port)
 	case netfab.GatewaySet:
 		return a.setGateway(r, s.Want, s.Outside)
 	case netfab.GatewayDel:

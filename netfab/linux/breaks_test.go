@@ -88,6 +88,12 @@ func (w *world) breaks() map[string]func() {
 			w.must(err)
 			w.must(c.Update(table, change))
 		}),
+		"a peer may be reached": host(func(_ *rt.Conn, c *nft.Conn) {
+			table := nft.Table{Family: nftables.TableFamilyINet, Name: names.table()}
+			change, err := c.Match(table, peerSet, nil)
+			w.must(err)
+			w.must(c.Update(table, change))
+		}),
 		"a fence that nobody keeps":     host(func(_ *rt.Conn, c *nft.Conn) { w.must(c.Build(fenceTable(names))) }),
 		"the outside bridge is deleted": host(func(c *rt.Conn, _ *nft.Conn) { w.do(c, rt.DelLink(names.outside())) }),
 		"the outside bridge is down":    host(func(c *rt.Conn, _ *nft.Conn) { w.do(c, rt.Down(names.outside())) }),

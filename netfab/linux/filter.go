@@ -22,6 +22,20 @@ var (
 		Key: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr, nftables.TypeIPAddr)}
 )
 
+// Meters of what ports send to our servers: one guest that asks as fast as it can is to
+// starve nobody's answers and to keep no processor of the host busy. A guest that boots
+// says a few words to DHCP, and retries seldom; names are asked for by whole programs.
+var (
+	dhcpMeter = nft.Set{Name: "dhcp-rate", Native: true, Meters: true, Key: nftables.TypeIFName}
+	dnsMeter  = nft.Set{Name: "dns-rate", Native: true, Meters: true, Key: nftables.TypeIFName}
+)
+
+// What one port may send to our servers, in packets, and at once before that counts.
+const (
+	dhcpRate, dhcpBurst = 20, 50
+	dnsRate, dnsBurst   = 1000, 1000
+)
+
 // Registers that follow a 16 byte interface name in register 1.
 const (
 	afterName = unix.NFT_REG32_00 + 4 // 6 bytes of MAC, padded to 8
@@ -42,6 +56,9 @@ const (
 func filter(n *netfab.Network) nft.Table {
 	bridge := bridgeMAC(n)
 	fromPort := nft.Rule{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}}
+	tooMuch := func(meter nft.Set, rate uint64, burst uint32) nft.Rule {
+		return nft.Join(fromPort, nft.Beyond(meter.Name, rate, burst), nft.Drop())
+	}
 	ownMAC := nft.Join(fromPort, nft.Load(nft.Link, etherSrc, 6, afterName))
 	ownAddr := nft.Join(ownMAC, nft.Load(nft.Network, ipSrc, 4, afterMAC), nft.InSet(addrSet.Name))
 	ownARPMAC := nft.Join(fromPort, nft.Load(nft.Network, arpMAC, 6, afterName))
@@ -84,7 +101,7 @@ func filter(n *netfab.Network) nft.Table {
 		input = append(input, nft.Drop())
 	}
 	return nft.Table{
-		Family: nftables.TableFamilyBridge, Name: tableName, Sets: []nft.Set{macSet, addrSet},
+		Family: nftables.TableFamilyBridge, Name: tableName, Sets: []nft.Set{macSet, addrSet, dhcpMeter, dnsMeter},
 		Chains: []nft.Chain{
 			{Name: "prerouting", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting, Priority: -300, Rules: prerouting},
 			{Name: "packet", Rules: append(packet, nft.Join(ownAddr, nft.Accept()), nft.Drop())},
@@ -100,12 +117,13 @@ func filter(n *netfab.Network) nft.Table {
 			// is turned to this host's end of the bridge, past the kernel, which would
 			// say that nobody is there. So is what asks for names.
 			{Name: "dhcp", Rules: []nft.Rule{
+				tooMuch(dhcpMeter, dhcpRate, dhcpBurst),
 				nft.Join(nft.IsNot(nft.Link, etherDst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), toBridge, nft.ForOther()),
 				nft.Join(ownAddr, nft.Accept()),
 				nft.Join(nobody, nft.Accept()),
 				nft.Drop(),
 			}},
-			{Name: "dns", Rules: []nft.Rule{nft.Join(toBridge, nft.ForHost()), nft.Join(ownAddr, nft.Accept()), nft.Drop()}},
+			{Name: "dns", Rules: []nft.Rule{tooMuch(dnsMeter, dnsRate, dnsBurst), nft.Join(toBridge, nft.ForHost()), nft.Join(ownAddr, nft.Accept()), nft.Drop()}},
 			{Name: "mesh", Rules: mesh},
 			{Name: "forward", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward, Rules: []nft.Rule{
 				nft.Join(toDHCP, nft.Drop()),

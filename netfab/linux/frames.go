@@ -33,6 +33,7 @@ type frames struct {
 type held struct {
 	close  func() error
 	ns     uint64
+	bridge bool // it is bound to the bridge
 	fabric *Fabric
 	id     string
 }
@@ -79,8 +80,10 @@ func (f *Fabric) Frames(ctx context.Context, networkID string) (io.ReadWriteClos
 		return nil, fmt.Errorf("DHCP traffic of network %s: %w", networkID, err)
 	}
 	file := os.NewFile(uintptr(fd), "dhcp "+networkID)
+	h := f.hold(networkID, k.ns, file.Close)
+	h.bridge = true
 	return &frames{
-		file: file, held: f.hold(networkID, k.ns, file.Close),
+		file: file, held: h,
 		turned: endMAC(networkID), router: mac(k.network.Router.MAC),
 	}, nil
 }
@@ -136,11 +139,23 @@ func bindPacket(fd, index int) error {
 	if err != nil {
 		return fmt.Errorf("attach filter: %w", err)
 	}
+	roomy(fd)
 	// Our own answers are of no interest.
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
 		return err
 	}
 	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: index})
+}
+
+// burst in bytes holds what several guests may send at once (see dhcpBurst and dnsBurst):
+// who comes after one that sends all of it is not to find the socket full.
+const burst = 2 << 20
+
+// roomy makes a socket's buffer for what is received so large, or what the system allows.
+func roomy(fd int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, burst) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, burst)
+	}
 }
 
 // dhcpRequests passes IPv4 packets, not fragments but the first, to UDP port 67.
@@ -161,8 +176,13 @@ var dhcpRequests = []bpf.Instruction{
 // Read waits for a frame.
 func (s *frames) Read(b []byte) (int, error) {
 	n, err := s.file.Read(b)
-	// The bridge is gone or down, or endOpen closed the file.
-	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
+	for errors.Is(err, unix.ENETDOWN) {
+		// The kernel says so once, and goes on with this socket when the bridge is up. One
+		// that was removed comes back as another, and then endFrames closes the file.
+		n, err = s.file.Read(b)
+	}
+	// The bridge is gone, or endOpen closed the file.
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		err = io.EOF
 	}
 	if to := b[:max(n, 0)]; bytes.HasPrefix(to, s.turned) {
@@ -183,6 +203,16 @@ func (f *Fabric) endOpen(id string) {
 		h.close()
 	}
 	delete(f.open, id)
+}
+
+// endFrames closes what is bound to a bridge of a network that there is no more.
+func (f *Fabric) endFrames(id string) {
+	for h := range f.open[id] {
+		if h.bridge {
+			delete(f.open[id], h)
+			h.close()
+		}
+	}
 }
 
 // checkOpen ends what is in a namespace that is not the network's any more.

@@ -19,6 +19,9 @@ import (
 // floatSet holds the floating addresses that the world may reach through the host.
 var floatSet = nft.Set{Name: "floating", Key: nftables.TypeIPAddr}
 
+// peerSet holds the addresses that guests do not reach through the host.
+var peerSet = nft.Set{Name: "peers", Key: nftables.TypeIPAddr}
+
 // hostTable guards the host and what it forwards. It is about the outside
 // bridge alone: other traffic passes untouched.
 func hostTable(n names, o netfab.Outside) nft.Table {
@@ -45,7 +48,7 @@ func hostTable(n names, o netfab.Outside) nft.Table {
 		chains = append(chains, nft.Chain{Name: "postrouting", Type: nftables.ChainTypeNAT, Hook: nftables.ChainHookPostrouting,
 			Priority: 100, Rules: []nft.Rule{leave}})
 	}
-	return nft.Table{Family: nftables.TableFamilyINet, Name: n.table(), Sets: []nft.Set{floatSet}, Chains: chains}
+	return nft.Table{Family: nftables.TableFamilyINet, Name: n.table(), Sets: []nft.Set{floatSet, peerSet}, Chains: chains}
 }
 
 // between are the rules of a host that forwards between the segment and the world.
@@ -55,6 +58,9 @@ func between(o netfab.Outside, from, to, established nft.Rule) []nft.Rule {
 	var rules []nft.Rule
 	for _, p := range unroutable {
 		rules = append(rules, nft.Join(from, nft.IPv4(), nft.Within(ipDst, p.Addr().As4(), p.Bits()), nft.Drop()))
+	}
+	if o.Mode == netfab.Local { // they would take a guest, masqueraded, for this host
+		rules = append(rules, nft.Join(from, nft.IPv4(), nft.Load(nft.Network, ipDst, 4, 1), nft.InSet(peerSet.Name), nft.Drop()))
 	}
 	rules = append(rules, nft.Join(from, byUplink(o), nft.IPv4(), members(o, ipSrc), nft.Accept()))
 	if o.Mode == netfab.Routed {
@@ -164,7 +170,11 @@ func (a *apply) setOutside(o netfab.Outside) error {
 	if err != nil {
 		return err
 	}
-	if err := conn.Update(table, floats); err != nil {
+	peers, err := conn.Match(table, peerSet, peerKeys(o))
+	if err != nil {
+		return err
+	}
+	if err := conn.Update(table, floats, peers); err != nil {
 		return err
 	}
 	if err := a.openGates(conn, o); err != nil {
@@ -269,6 +279,27 @@ func floatKeys(networks []netfab.Network) []nft.Element {
 		}
 	}
 	return keys
+}
+
+// peerKeys are the elements of peerSet.
+func peerKeys(o netfab.Outside) []nft.Element {
+	var keys []nft.Element
+	if o.Mode == netfab.Local { // in mode Routed guests come as themselves
+		for _, p := range o.Peers {
+			keys = append(keys, nft.Element{Key: string(p.AsSlice())})
+		}
+	}
+	return keys
+}
+
+// refused reads the set's elements back.
+func refused(conn *nft.Conn, table nft.Table) (peers []netip.Addr, err error) {
+	have, err := conn.Elements(table, peerSet)
+	for key := range have {
+		peers = append(peers, addrOf(key))
+	}
+	slices.SortFunc(peers, netip.Addr.Compare)
+	return peers, err
 }
 
 // admit says which floating addresses the world may reach through the host.

@@ -63,7 +63,9 @@ type Fabric struct {
 
 	mu      sync.Mutex // serializes everything below, and Apply
 	ready   bool       // dir is prepared
+	applied bool       // an Apply has gone through its steps
 	known   map[string]known
+	lost    map[string]bool // networks that were known, and others removed
 	outside knownOutside
 	open    map[string]map[*held]bool // by network ID
 }
@@ -78,7 +80,7 @@ func New(cfg Config) (*Fabric, error) {
 	}
 	f := &Fabric{
 		names: newNames(cfg.Tag), dir: cfg.NetNSDir, resync: cfg.Resync, now: cfg.Now, log: cfg.Logger, hook: cfg.Hook,
-		known: map[string]known{}, open: map[string]map[*held]bool{},
+		known: map[string]known{}, lost: map[string]bool{}, open: map[string]map[*held]bool{},
 	}
 	if f.dir == "" {
 		f.dir = "/run/netns"
@@ -155,18 +157,33 @@ func (f *Fabric) Apply(ctx context.Context, want netfab.Desired) error {
 		f.ready = true
 	}
 	a.want = want
-	have, err := a.observe()
-	if err != nil {
-		return err
+	err = a.run(ctx, bad)
+	if err == nil && len(a.renamed) > 0 { // now that they can be seen
+		err = a.run(ctx, bad)
 	}
-	steps := netfab.Diff(want, have)
-	a.remotes = gatherRemotes(steps)
-	err = netfab.Run(ctx, steps, bad, a.step)
-	f.remember(want, err)
 	if err == nil {
 		f.watch.told = "" // should it be so again, it is news
 	}
 	f.poke()
+	return err
+}
+
+// run looks at the host and does what is to be done.
+func (a *apply) run(ctx context.Context, bad []*netfab.NetworkError) error {
+	have, err := a.observe()
+	if err != nil {
+		return err
+	}
+	steps := netfab.Diff(a.want, have)
+	a.remotes = gatherRemotes(steps)
+	err = netfab.Run(ctx, steps, bad, a.step)
+	a.remember(a.want, err)
+	for _, id := range a.renamed { // nobody has seen all that is in there
+		if k, ok := a.known[id]; ok {
+			k.since = time.Time{}
+			a.known[id] = k
+		}
+	}
 	return err
 }
 
@@ -184,9 +201,14 @@ func (f *Fabric) remember(want netfab.Desired, err error) {
 		if ino, err := inode(f.path(n.VNI)); err == nil && !failed.host && !failed.networks[n.ID] {
 			k.ns = ino
 			kept[n.ID] = k
+			delete(f.lost, n.ID)
 		}
 	}
 	f.known = kept
+	f.applied = f.applied || err == nil
+	maps.DeleteFunc(f.lost, func(id string, _ bool) bool {
+		return !slices.ContainsFunc(want.Networks, func(n netfab.Network) bool { return n.ID == id })
+	})
 	f.outside.is, f.outside.damage = want.Outside, nil
 	if failed.host {
 		f.outside = knownOutside{}

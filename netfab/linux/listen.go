@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/shakenfist/cloud/netfab"
 	"github.com/shakenfist/cloud/netfab/linux/internal/netns"
@@ -112,7 +113,8 @@ func (f *Fabric) Listen(ctx context.Context, networkID string) (net.PacketConn, 
 		at := netip.AddrPortFrom(k.network.Router.Addr, 53).String()
 		var cfg net.ListenConfig
 		cfg.SetMultipathTCP(false)
-		if packets, err = cfg.ListenPacket(ctx, "udp4", at); err != nil {
+		room := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return c.Control(func(fd uintptr) { roomy(int(fd)) }) }}
+		if packets, err = room.ListenPacket(ctx, "udp4", at); err != nil {
 			return err
 		}
 		if conns, err = cfg.Listen(ctx, "tcp4", at); err != nil {

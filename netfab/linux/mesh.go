@@ -102,7 +102,7 @@ func (r *room) addRemotes(remotes []netfab.Remote) error {
 }
 
 // delRemotes forgets guests of other hosts, whatever is known of them.
-func (r *room) delRemotes(remotes []netfab.Remote) error {
+func (r *room) delRemotes(n *netfab.Network, remotes []netfab.Remote) error {
 	links, err := r.rt.Links()
 	if err != nil {
 		return err
@@ -132,10 +132,15 @@ func (r *room) delRemotes(remotes []netfab.Remote) error {
 			todo = append(todo, rt.DelFDB(e))
 		}
 	}
-	for _, n := range neighbours {
-		if gone[n.MAC] {
-			todo = append(todo, rt.DelNeighbour(n))
+	var addrs []netip.Addr
+	for _, guest := range neighbours {
+		if gone[guest.MAC] {
+			todo = append(todo, rt.DelNeighbour(guest))
+			addrs = append(addrs, guest.Addr)
 		}
+	}
+	if err := r.silence(n, addrs...); err != nil {
+		return err
 	}
 	return r.links(remotesText("delete", remotes), todo...)
 }
@@ -180,7 +185,7 @@ func (a *apply) setRemotes(r *room, s netfab.Step) (err error) {
 	case s.Op == netfab.RemoteAdd && len(of.add) > 0:
 		err, of.add = r.addRemotes(of.add), nil
 	case s.Op == netfab.RemoteDel && len(of.del) > 0:
-		err, of.del = r.delRemotes(of.del), nil
+		err, of.del = r.delRemotes(s.Want, of.del), nil
 	}
 	return err
 }

@@ -50,8 +50,14 @@ func (a *apply) addNetwork(s netfab.Step) error {
 		return err
 	}
 	a.leave()
-	ns, err := netns.New()
+	ns, err := a.withoutName(s)
 	if err != nil {
+		return err
+	}
+	if ns != nil {
+		return a.rename(ns, s)
+	}
+	if ns, err = netns.New(); err != nil {
 		return err
 	}
 	r, err := a.open(s.VNI, ns)
@@ -168,12 +174,14 @@ func (a *apply) setNetwork(r *room, s netfab.Step) error {
 	return a.setMesh(r, s)
 }
 
-// readopt puts the taps of a bridge that had to be made anew into it.
+// readopt puts the taps of a bridge that had to be made anew into it, and ends what was
+// bound to the old one.
 func (a *apply) readopt(r *room, n *netfab.Network, before map[string]rt.Link) error {
 	bridge, err := r.rt.Link(bridgeName)
 	if err != nil || bridge.Index == before[bridgeName].Index {
 		return err
 	}
+	a.endFrames(n.ID)
 	for _, p := range n.Ports {
 		if _, ok := before[netfab.TapName(p.ID)]; !ok {
 			continue // a step of its own makes it

@@ -30,8 +30,11 @@ func (f *Fabric) Observe(ctx context.Context) (netfab.Observed, error) {
 		return netfab.Observed{}, err
 	}
 	defer a.close()
+	before := a.known
 	a.known, a.outside = map[string]known{}, knownOutside{}
-	return a.observe()
+	o, err := a.observe()
+	a.miss(before)
+	return o, err
 }
 
 // observe gathers what of ours is on the host, from memory where that is fresh.
@@ -59,7 +62,9 @@ func (a *apply) observe() (netfab.Observed, error) {
 		}
 	}
 	a.leave()
+	before := a.known
 	a.known = seen
+	a.miss(before)
 	a.checkOpen()
 	addNetworks(&o, seen)
 	return o, a.observeHost(&o)
@@ -202,7 +207,13 @@ func (a *apply) examineOutside() error {
 	if err := a.examineSegment(l); err != nil {
 		return err
 	}
-	wrong, err := conn.Check(hostTable(a.names, is))
+	table := hostTable(a.names, is)
+	if is.Mode == netfab.Local {
+		if a.outside.is.Peers, err = refused(conn, table); err != nil {
+			return err
+		}
+	}
+	wrong, err := conn.Check(table)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,11 @@ func (r *room) setPort(n *netfab.Network, p netfab.Port) error {
 	if err := r.allow(n, p); err != nil {
 		return err
 	}
+	if before, _ := parsePort(tap.Alias); before.Addr != p.Addr {
+		if err := r.silence(n, before.Addr); err != nil {
+			return err
+		}
+	}
 	todo, err := r.stale(tap.Index, [6]byte(mac(p.MAC)))
 	if err != nil {
 		return err
@@ -196,22 +201,51 @@ func (r *room) allowOnly(ports []netfab.Port) error {
 	return conn.Update(table, first, second)
 }
 
-// delPort removes a port's tap, whoever has it open, and what the filter let
-// through from it.
-func (r *room) delPort(p netfab.Port) error {
+// delPort removes what the filter lets through from a port, its conversations, and its
+// tap, whoever has it open. As long as the tap is there all of it is done again after a
+// crash.
+func (r *room) delPort(n *netfab.Network, p netfab.Port) error {
 	links, err := r.rt.Links()
 	if err != nil {
 		return err
 	}
+	if err := r.elements("forget port "+p.ID, p.ID, nil, nil); err != nil {
+		return err
+	}
 	name := netfab.TapName(p.ID)
+	before, _ := parsePort(links[name].Alias)
+	if err := r.silence(n, p.Addr, before.Addr); err != nil {
+		return err
+	}
 	todo, err := r.forget(links[name], links[bridgeName].Index, netfab.Port{MAC: p.MAC})
 	if err != nil {
 		return err
 	}
-	if err := r.links("delete tap "+name, append(todo, rt.DelLink(name))...); err != nil {
+	return r.links("delete tap "+name, append(todo, rt.DelLink(name))...)
+}
+
+// silence ends the conversations over a router that is here of addresses that nobody has
+// any more: who has one next would hear the rest of them.
+func (r *room) silence(n *netfab.Network, addrs ...netip.Addr) error {
+	if n.Gateway == nil {
+		return nil
+	}
+	known := neighbours(0, n.Ports, n.Remote)
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool {
+		_, has := known[a]
+		return has || !a.IsValid()
+	})
+	if len(addrs) == 0 {
+		return nil
+	}
+	if err := r.hook(fmt.Sprintf("end what is said by %v", addrs)); err != nil {
 		return err
 	}
-	return r.elements("forget port "+p.ID, p.ID, nil, nil)
+	conn, err := r.tables()
+	if err != nil {
+		return err
+	}
+	return conn.Forget(addrs...)
 }
 
 // makeTap makes a tap that stays when its maker closes it.

@@ -224,13 +224,17 @@ func (f *Fabric) number() error {
 	return nil
 }
 
-// pace has the same reported only so often.
+// pace has the same reported only so often. It waits no longer than that, whatever
+// the clock says.
 func (f *Fabric) pace(ctx context.Context, drift string) {
 	w := &f.watch
-	for drift == w.last && time.Since(w.lastAt) < again && ctx.Err() == nil && !f.closing.Load() {
+	for range again / gather {
+		if drift != w.last || f.now().Sub(w.lastAt) >= again || ctx.Err() != nil || f.closing.Load() {
+			break
+		}
 		unix.Poll(nil, int(gather/time.Millisecond))
 	}
-	w.last, w.lastAt = drift, time.Now()
+	w.last, w.lastAt = drift, f.now()
 }
 
 // drifted looks at what may have changed and tells what has, "" for nothing new.

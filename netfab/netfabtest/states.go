@@ -31,7 +31,9 @@ func Network(i, ports int) netfab.Network {
 func Broken() netfab.Desired {
 	n := Network(1, 2)
 	n.Gateway.Floating = []netfab.Floating{float(201, n.Ports[0])}
-	return desired(n, Network(2, 1))
+	d := desired(n, Network(2, 1))
+	d.Outside.Peers = []netip.Addr{netip.MustParseAddr("198.18.0.9")}
+	return d
 }
 
 // desired is a fabric of some networks.
@@ -106,6 +108,8 @@ func states(underlay netip.Addr) []state {
 		{"another VNI", desired(with(func(n *netfab.Network) { n.VNI++ }))},
 		{"another network under the same VNI", desired(with(func(n *netfab.Network) { n.ID, n.VNI = Network(3, 0).ID, n.VNI+1 }))},
 		{"another outside block", otherOutside(base)},
+		{"hosts that guests do not reach", apart("198.18.0.2", "198.18.0.3")},
+		{"others", apart("198.18.0.4", "198.18.0.3")},
 		{"a fenced outside", fenced(floating)},
 		{"and not any more", desired(base)},
 		{"no outside", netfab.Desired{Networks: []netfab.Network{with(func(n *netfab.Network) { n.Gateway = nil })}}},
@@ -120,6 +124,15 @@ func states(underlay netip.Addr) []state {
 func fenced(networks ...netfab.Network) netfab.Desired {
 	d := desired(networks...)
 	d.Outside.Fenced = true
+	return d
+}
+
+// apart is a fabric whose guests do not reach other hosts.
+func apart(peers ...string) netfab.Desired {
+	d := desired(Network(1, 1))
+	for _, p := range peers {
+		d.Outside.Peers = append(d.Outside.Peers, netip.MustParseAddr(p))
+	}
 	return d
 }
 

@@ -8,9 +8,11 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/shakenfist/cloud/dhcpd"
 	"github.com/shakenfist/cloud/netfab"
+	"github.com/shakenfist/cloud/sf/internal/reconcile"
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
@@ -18,7 +20,48 @@ import (
 type dhcpServer struct {
 	server *dhcpd.Server
 	conn   io.Closer
+	began  time.Time
 	ended  bool // its conn is gone; another is needed
+}
+
+// restart is what is known of a server that ends although it is wanted.
+type restart struct {
+	ended int       // times in a row
+	at    time.Time // when another may be started
+}
+
+// How a server is started anew: at once where it had worked for a while, and less and
+// less often where another ends as well.
+const (
+	steady    = time.Minute
+	restartAt = 5 * time.Second // at most
+)
+
+// serverEnded notes that one ended and has another started, in its time; a.mu is held.
+func (a *Agent) serverEnded(key string, began time.Time) (in time.Duration) {
+	now, r := a.Clock.Now(), a.fabric.restarts[key]
+	if now.Sub(began) >= steady {
+		r.ended = 0
+	}
+	if r.ended > 0 {
+		in = min(reconcile.Backoff(r.ended), restartAt)
+	}
+	r.ended++
+	r.at = now.Add(in)
+	a.fabric.restarts[key] = r
+	a.vital.AddAfter(keyFabric, in)
+	return in
+}
+
+// rests reports whether it is too early to start a server anew, and sees to it that
+// this is done in time: whatever else had the fabric looked at took that away. a.mu is
+// held.
+func (a *Agent) rests(key string) bool {
+	in := a.fabric.restarts[key].at.Sub(a.Clock.Now())
+	if in > 0 {
+		a.vital.AddAfter(keyFabric, in)
+	}
+	return in > 0
 }
 
 // serveDHCP makes the servers what the records want, and returns which networks
@@ -42,6 +85,7 @@ func (a *Agent) serveDHCP(ctx context.Context, w *wantedFabric, failed map[strin
 		if !wanted[id] {
 			ended = append(ended, a.fabric.dhcp[id])
 			delete(a.fabric.dhcp, id)
+			delete(a.fabric.restarts, keyDHCP+id)
 		}
 	}
 	a.mu.Unlock()
@@ -59,12 +103,14 @@ func (a *Agent) serveNetwork(ctx context.Context, n spec.Network, d netfab.Netwo
 	}
 	a.mu.Lock()
 	s := a.fabric.dhcp[n.UUID]
-	if s != nil && !s.ended {
+	serves, rests := s != nil && !s.ended, a.rests(keyDHCP+n.UUID)
+	a.mu.Unlock()
+	if serves {
 		s.server.Set(table)
-		a.mu.Unlock()
+	}
+	if serves || rests {
 		return nil
 	}
-	a.mu.Unlock()
 	conn, err := a.Fabric.Frames(ctx, n.UUID)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil // a fabric without frames, such as a simulated one
@@ -72,19 +118,18 @@ func (a *Agent) serveNetwork(ctx context.Context, n spec.Network, d netfab.Netwo
 	if err != nil {
 		return err
 	}
-	s = &dhcpServer{server: dhcpd.NewServer(table, a.Logger.With("network", n.UUID)), conn: conn}
+	s = &dhcpServer{server: dhcpd.NewServer(table, a.Logger.With("network", n.UUID)), conn: conn, began: a.Clock.Now()}
 	a.mu.Lock()
 	a.fabric.dhcp[n.UUID] = s
 	a.mu.Unlock()
-	a.spawn("dhcp/"+n.UUID, func() {
+	a.spawn(keyDHCP+n.UUID, func() {
 		err := s.server.Serve(ctx, conn) // ends with the agent's loops
 		a.mu.Lock()
+		defer a.mu.Unlock()
 		s.ended = true
-		current := a.fabric.dhcp[n.UUID] == s && a.stays(n.UUID)
-		a.mu.Unlock()
-		if current && ctx.Err() == nil {
-			a.Logger.Warn("a DHCP server ended; starting another", "network", n.UUID, "error", err)
-			a.vital.Add(keyFabric)
+		if a.fabric.dhcp[n.UUID] == s && a.stays(n.UUID) && ctx.Err() == nil {
+			in := a.serverEnded(keyDHCP+n.UUID, s.began)
+			a.Logger.Warn("a DHCP server ended; starting another", "network", n.UUID, "in", in, "error", err)
 		}
 	})
 	return nil

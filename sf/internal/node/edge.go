@@ -42,14 +42,25 @@ func (a *Agent) wantOutside() netfab.Outside {
 		o.Segment, o.Via = a.Outside.Segment, a.Outside.Gateway
 	case netfab.Routed:
 		o.VNI, o.EdgeAddr, o.Edge = OutsideVNI, a.Outside.EdgeAddress, a.view.edge.Node == a.Name
-		for name, vtep := range a.view.nodes {
-			if name != a.Name && vtep.IsValid() {
-				o.Peers = append(o.Peers, vtep)
-			}
+		o.Peers = a.vteps()
+	case netfab.Local:
+		if a.mesh() {
+			o.Peers = a.vteps()
 		}
-		slices.SortFunc(o.Peers, netip.Addr.Compare)
 	}
 	return o
+}
+
+// vteps are the other nodes' on the underlay; a.mu is held. A host that has another name
+// now may be among the nodes by both.
+func (a *Agent) vteps() (others []netip.Addr) {
+	for name, vtep := range a.view.nodes {
+		if name != a.Name && vtep.Is4() && vtep != a.Address {
+			others = append(others, vtep)
+		}
+	}
+	slices.SortFunc(others, netip.Addr.Compare)
+	return others
 }
 
 // edgeMirror follows which node is the edge.

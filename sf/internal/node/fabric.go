@@ -27,12 +27,19 @@ type fabricState struct {
 	ended    map[string]bool   // instances that are forgotten; what is followed may still have their ports
 	dhcp     map[string]*dhcpServer
 	names    map[string]*nameServer
+	restarts map[string]restart // of these servers
 }
+
+// What servers are called, before their network's UUID.
+const (
+	keyDHCP = "dhcp/"
+	keyDNS  = "dns/"
+)
 
 func (f *fabricState) init() {
 	f.ports, f.networks = map[string]string{}, map[string]bool{}
 	f.failed, f.failures, f.ended = map[string]error{}, map[string]int{}, map[string]bool{}
-	f.dhcp, f.names = map[string]*dhcpServer{}, map[string]*nameServer{}
+	f.dhcp, f.names, f.restarts = map[string]*dhcpServer{}, map[string]*nameServer{}, map[string]restart{}
 }
 
 // has reports whether the fabric has all, and whether it has none, of some ports.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/shakenfist/cloud/dhcpd/dns"
 	"github.com/shakenfist/cloud/netfab"
@@ -17,6 +18,7 @@ import (
 type nameServer struct {
 	server *dns.Server
 	conns  []io.Closer
+	began  time.Time
 	ended  bool // another is needed
 }
 
@@ -62,6 +64,7 @@ func (a *Agent) serveNames(ctx context.Context, w *wantedFabric, failed map[stri
 		if !wanted[id] {
 			ended = append(ended, a.fabric.names[id])
 			delete(a.fabric.names, id)
+			delete(a.fabric.restarts, keyDNS+id)
 		}
 	}
 	a.mu.Unlock()
@@ -76,10 +79,12 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 	table := dns.NewTable(dns.Network{Name: n.Name, Zone: a.Zone, Prefix: n.Prefix()}, hosts)
 	a.mu.Lock()
 	s := a.fabric.names[n.UUID]
-	serves := s != nil && !s.ended
+	serves, rests := s != nil && !s.ended, a.rests(keyDNS+n.UUID)
 	a.mu.Unlock()
 	if serves {
 		s.server.Set(table)
+	}
+	if serves || rests {
 		return nil
 	}
 	fabric, _ := netfab.As[netfab.Listener](a.Fabric)
@@ -88,14 +93,14 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 		return err
 	}
 	cfg := dns.Config{
-		Go: func(f func()) { a.spawn("dns/"+n.UUID, f) }, Rand: a.Rand, Logger: a.Logger.With("network", n.UUID),
+		Go: func(f func()) { a.spawn(keyDNS+n.UUID, f) }, Rand: a.Rand, Now: a.Clock.Now, Logger: a.Logger.With("network", n.UUID),
 	}
 	if n.NAT { // others have no way to the world, by whatever means
 		for _, addr := range a.DNS {
 			cfg.Upstreams = append(cfg.Upstreams, netip.AddrPortFrom(addr, 53))
 		}
 	}
-	s = &nameServer{server: dns.NewServer(cfg, table), conns: []io.Closer{packets, streams}}
+	s = &nameServer{server: dns.NewServer(cfg, table), conns: []io.Closer{packets, streams}, began: a.Clock.Now()}
 	serving, stop := context.WithCancel(ctx) // conversations end with the server
 	a.mu.Lock()
 	a.fabric.names[n.UUID] = s
@@ -103,15 +108,15 @@ func (a *Agent) serveNamesOf(ctx context.Context, n spec.Network, hosts []dns.Ho
 	serve := func(name string, loop func() error) {
 		a.spawn(name+"/"+n.UUID, func() {
 			err := loop() // ends with the agent's loops
-			a.mu.Lock()
-			s.ended = true
-			current := a.fabric.names[n.UUID] == s && a.stays(n.UUID)
-			a.mu.Unlock()
 			stop()
-			s.close()
-			if current && ctx.Err() == nil {
-				a.Logger.Warn("a name server ended; starting another", "network", n.UUID, "error", err)
-				a.vital.Add(keyFabric)
+			s.close() // ends the other loop
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			first := !s.ended
+			s.ended = true
+			if first && a.fabric.names[n.UUID] == s && a.stays(n.UUID) && ctx.Err() == nil {
+				in := a.serverEnded(keyDNS+n.UUID, s.began)
+				a.Logger.Warn("a name server ended; starting another", "network", n.UUID, "in", in, "error", err)
 			}
 		})
 	}

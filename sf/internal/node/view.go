@@ -46,47 +46,58 @@ func (v *view) init() {
 	v.work, v.networks = map[string]bool{}, map[string]*networkView{}
 }
 
-// nodesMirror follows the addresses of all nodes.
+// nodesMirror follows the addresses of all nodes. All of them are told anew at once: whoever
+// looked in between would take the rest for gone, and guests there too.
 func (a *Agent) nodesMirror() mirror {
-	note := func(r store.Record) {
-		var n spec.Node
-		if err := json.Unmarshal(r.Value, &n); err != nil {
-			a.Logger.Error("a node's record is not readable", "key", r.Key, "error", err)
-			return
-		}
-		addr, _ := netip.ParseAddr(n.Address) // a node without has no part in the mesh
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.view.nodesAt = max(a.view.nodesAt, r.Revision)
-		if was, known := a.view.nodes[n.Name]; !known || was != addr {
-			a.view.nodes[n.Name] = addr
-			a.vital.Add(keyFabric)
-		}
-	}
 	return mirror{
 		prefix: record.NodePrefix,
 		reset: func(all []store.Record) {
-			a.mu.Lock()
-			clear(a.view.nodes)
-			a.view.nodesAt = 0
-			a.mu.Unlock()
+			nodes, at := map[string]netip.Addr{}, store.Revision(0)
 			for _, r := range all {
-				note(r)
+				if name, addr, ok := a.readNode(r); ok {
+					nodes[name], at = addr, max(at, r.Revision)
+				}
 			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.view.nodes, a.view.nodesAt = nodes, at
 			a.vital.Add(keyFabric)
 		},
 		change: func(e store.Event) {
-			if !e.Deleted {
-				note(e.Record)
+			if e.Deleted {
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				delete(a.view.nodes, record.Base(e.Key))
+				delete(a.view.gone, record.Base(e.Key))
+				a.vital.Add(keyRouters)
+				a.vital.Add(keyFabric)
+				return
+			}
+			name, addr, ok := a.readNode(e.Record)
+			if !ok {
 				return
 			}
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			delete(a.view.nodes, record.Base(e.Key))
-			delete(a.view.gone, record.Base(e.Key))
-			a.vital.Add(keyRouters)
+			a.view.nodesAt = max(a.view.nodesAt, e.Revision)
+			if was, known := a.view.nodes[name]; !known || was != addr {
+				a.view.nodes[name] = addr
+				a.vital.Add(keyFabric)
+			}
 		},
 	}
+}
+
+// readNode reads a node's name and its address on the underlay; one without an address
+// has no part in the mesh.
+func (a *Agent) readNode(r store.Record) (name string, addr netip.Addr, ok bool) {
+	var n spec.Node
+	if err := json.Unmarshal(r.Value, &n); err != nil {
+		a.Logger.Error("a node's record is not readable", "key", r.Key, "error", err)
+		return "", addr, false
+	}
+	addr, _ = netip.ParseAddr(n.Address)
+	return n.Name, addr, true
 }
 
 // liveMirror follows which nodes live.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -15,27 +16,28 @@ import (
 const (
 	ctGet, ctDelete       = 1, 2
 	ctOrig, ctReply, ctID = 1, 2, 12
-	ctTupleIP, ctIPDst    = 1, 2
+	ctTupleIP             = 1
+	ctIPSrc, ctIPDst      = 1, 2
 )
 
-// Forget ends the connections that were translated to or from an address: what
-// follows of them is translated anew, by the rules of now. Rules alone are asked of
-// a connection's first packet only.
-func (c *Conn) Forget(addr netip.Addr) error {
+// Forget ends the connections that are from, to, or translated to or from any of some
+// addresses: what follows of them is judged and translated anew, by the rules of now.
+// Rules alone are asked of a connection's first packet only.
+func (c *Conn) Forget(addrs ...netip.Addr) error {
 	msgs, err := c.conntrack(ctGet, netlink.Dump, nil)
 	if err != nil {
 		return fmt.Errorf("list connections: %w", err)
 	}
 	for _, m := range msgs {
 		var orig, id []byte
-		var to [2]netip.Addr
+		about := false
 		if err := attributes(m.Data, func(ad *netlink.AttributeDecoder) error {
 			switch ad.Type() {
 			case ctOrig:
 				orig = ad.Bytes()
-				to[0] = destination(orig)
+				about = about || mentions(orig, addrs)
 			case ctReply:
-				to[1] = destination(ad.Bytes())
+				about = about || mentions(ad.Bytes(), addrs)
 			case ctID:
 				id = ad.Bytes()
 			}
@@ -43,7 +45,7 @@ func (c *Conn) Forget(addr netip.Addr) error {
 		}); err != nil {
 			return fmt.Errorf("list connections: %w", err)
 		}
-		if to[0] != addr && to[1] != addr {
+		if !about {
 			continue
 		}
 		body, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: ctOrig | netlink.Nested, Data: orig}, {Type: ctID, Data: id}})
@@ -51,7 +53,7 @@ func (c *Conn) Forget(addr netip.Addr) error {
 			_, err = c.conntrack(ctDelete, netlink.Acknowledge, body)
 		}
 		if err != nil && !errors.Is(err, unix.ENOENT) { // it has just ended
-			return fmt.Errorf("end a connection over %s: %w", addr, err)
+			return fmt.Errorf("end a connection of %v: %w", addrs, err)
 		}
 	}
 	return nil
@@ -72,12 +74,11 @@ func (c *Conn) conntrack(typ uint16, flags netlink.HeaderFlags, body []byte) ([]
 	})
 }
 
-// destination reads it out of one direction of a connection; not valid where
-// it has none of IPv4.
-func destination(tuple []byte) (addr netip.Addr) {
+// mentions tells whether one direction of a connection is from or to an address.
+func mentions(tuple []byte, addrs []netip.Addr) (yes bool) {
 	ad, err := netlink.NewAttributeDecoder(tuple)
 	if err != nil {
-		return addr
+		return false
 	}
 	for ad.Next() {
 		if ad.Type() != ctTupleIP {
@@ -85,12 +86,13 @@ func destination(tuple []byte) (addr netip.Addr) {
 		}
 		ad.Nested(func(ip *netlink.AttributeDecoder) error {
 			for ip.Next() {
-				if ip.Type() == ctIPDst {
-					addr, _ = netip.AddrFromSlice(ip.Bytes())
+				if t := ip.Type(); t == ctIPSrc || t == ctIPDst {
+					addr, ok := netip.AddrFromSlice(ip.Bytes())
+					yes = yes || ok && slices.Contains(addrs, addr)
 				}
 			}
 			return nil
 		})
 	}
-	return addr
+	return yes
 }

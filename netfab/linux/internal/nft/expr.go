@@ -5,6 +5,7 @@ package nft
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -126,6 +127,18 @@ func InSet(name string) Rule { return Rule{&expr.Lookup{SourceRegister: 1, SetNa
 // NotInSet matches when it is not.
 func NotInSet(name string) Rule {
 	return Rule{&expr.Lookup{SourceRegister: 1, SetName: name, Invert: true}}
+}
+
+// meterLife is how long a set that meters remembers a key after its last packet. Whoever
+// is silent for so long may have a whole burst again in any case.
+const meterLife = time.Minute
+
+// Beyond matches the packets with the key in register 1, of which there were more than a
+// burst and then so many a second. A set that meters counts them.
+func Beyond(set string, perSecond uint64, burst uint32) Rule {
+	return Rule{&expr.Dynset{SrcRegKey: 1, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: meterLife, Exprs: []expr.Any{
+		&expr.Limit{Type: expr.LimitTypePkts, Rate: perSecond, Unit: expr.LimitTimeSecond, Burst: burst, Over: true},
+	}}}
 }
 
 // Map replaces register 1 by what a map has for it, and matches when it has.

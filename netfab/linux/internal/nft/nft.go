@@ -37,6 +37,8 @@ type Set struct {
 	Native bool
 	// Ages is for elements that may have a Timeout.
 	Ages bool
+	// Meters is for elements that rules make (see Beyond), one for each key, and that age.
+	Meters bool
 }
 
 // Chain is a chain; without a Type it has no hook and is only jumped to.
@@ -182,7 +184,8 @@ func comment(text string) []byte {
 }
 
 func (s Set) in(table *nftables.Table) *nftables.Set {
-	set := &nftables.Set{Table: table, Name: s.Name, KeyType: s.Key, DataType: s.Value, IsMap: s.Value.Bytes > 0, HasTimeout: s.Ages}
+	set := &nftables.Set{Table: table, Name: s.Name, KeyType: s.Key, DataType: s.Value, IsMap: s.Value.Bytes > 0,
+		HasTimeout: s.Ages || s.Meters, Dynamic: s.Meters}
 	if s.Native {
 		set.KeyByteOrder = binaryutil.NativeEndian
 	}
