@@ -222,9 +222,6 @@ func (c *Cloud) NetworkInterfaces(ctx context.Context, id string) ([]*Interface,
 	return all, nil
 }
 
-// guesses is how many random addresses are tried before all claims are read.
-const guesses = 4
-
 // pickAddress chooses an address of a network's block: the one asked for, or a
 // free one that is not in mine, the choices already made for the same request.
 func (c *Cloud) pickAddress(ctx context.Context, network string, block netip.Prefix, asked string, mine map[netip.Addr]bool) (netip.Addr, error) {
@@ -241,7 +238,7 @@ func (c *Cloud) pickAddress(ctx context.Context, network string, block netip.Pre
 		}
 		return addr, nil
 	}
-	for range guesses {
+	for range ipam.Guesses(block) {
 		addr := ipam.Random(block, c.intn)
 		_, err := c.store.Get(ctx, record.AddressKey(network, addr.String()))
 		if errors.Is(err, store.ErrNotFound) && !mine[addr] {
