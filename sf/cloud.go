@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/measure"
@@ -32,6 +33,7 @@ type Cloud struct {
 	log     *slog.Logger
 	keys    keyring
 	sights  sightings
+	spare   atomic.Pointer[roster] // for who reads one next; nil while there is none
 
 	// placing serializes placements of this process, which would otherwise only
 	// collide with each other over the nodes' ledgers.

@@ -162,15 +162,11 @@ func (c *Cloud) evacuate(ctx context.Context, i *Instance, ask time.Duration) er
 	}
 	// First whether it has a place to go, so that nothing is stopped in vain.
 	elsewhere := &Instance{UUID: i.UUID, Namespace: i.Namespace, InstanceSpec: anywhere(i.InstanceSpec)}
-	candidates, err := c.candidates(ctx, elsewhere)
-	if err != nil {
+	if err := c.fits(ctx, elsewhere); err != nil {
 		return err
 	}
-	if place.Best(candidates, request(elsewhere, ""), c.intn) < 0 {
-		return c.noPlace(elsewhere, "", candidates)
-	}
 	id := i.UUID
-	i, err = c.setPower(ctx, id, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask), Then: want})
+	i, err := c.setPower(ctx, id, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask), Then: want})
 	if err == nil {
 		i, err = c.WaitInstance(ctx, id, PowerSettled(i.Power.Generation))
 	}
@@ -181,6 +177,19 @@ func (c *Cloud) evacuate(ctx context.Context, i *Instance, ask time.Duration) er
 		err = errors.Join(storeError(err), c.undoEvacuation(context.WithoutCancel(ctx), id))
 	}
 	return err
+}
+
+// fits says why an instance has no place, if so.
+func (c *Cloud) fits(ctx context.Context, i *Instance) error {
+	all, err := c.candidates(ctx, i)
+	if err != nil {
+		return err
+	}
+	defer c.keep(all)
+	if place.Best(all.candidates, request(i, ""), c.intn) < 0 {
+		return c.noPlace(i, "", all.candidates)
+	}
+	return nil
 }
 
 // undoEvacuation has an instance that was stopped to be moved run again, unless

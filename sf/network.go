@@ -113,28 +113,27 @@ func (c *Cloud) planNetwork(ctx context.Context, namespace string, want NetworkS
 // routerNode chooses the node that routes a new network, any that is live unless one
 // is given, and says how large a frame of the underlay is on all nodes.
 func (c *Cloud) routerNode(ctx context.Context, given string) (name string, mtu int, err error) {
-	nodes, err := c.roster(ctx)
+	all, err := c.roster(ctx)
 	if err != nil {
 		return "", 0, err
 	}
-	var live, open []string
-	err = nodes.each(func(n *Node) {
+	defer c.keep(all)
+	live, open := make([]string, 0, len(all.nodes())), false
+	for k := range all.nodes() {
+		n := &all.nodes()[k]
 		carries := cmp.Or(n.MTU, 1500)
-		if mtu = min(carries, cmp.Or(mtu, carries)); !n.Live {
-			return
+		mtu = min(carries, cmp.Or(mtu, carries))
+		if !n.Live || n.Cordoned && open {
+			continue
 		}
-		if live = append(live, n.Name); !n.Cordoned {
-			open = append(open, n.Name)
+		if !n.Cordoned && !open {
+			live, open = live[:0], true // those that are cordoned were only better than none
 		}
-	})
-	if err != nil {
-		return "", 0, err
+		live = append(live, n.Name)
 	}
 	switch {
 	case given != "":
 		return given, cmp.Or(mtu, 1500), nil
-	case len(open) > 0:
-		live = open
 	case len(live) == 0:
 		return "", 0, spec.Errorf(ErrNoCapacity, "insufficient capacity: no node is running that could route the network")
 	}
@@ -223,9 +222,6 @@ func (c *Cloud) NetworkInterfaces(ctx context.Context, id string) ([]*Interface,
 	return all, nil
 }
 
-// guesses is how many random addresses are tried before all claims are read.
-const guesses = 4
-
 // pickAddress chooses an address of a network's block: the one asked for, or a
 // free one that is not in mine, the choices already made for the same request.
 func (c *Cloud) pickAddress(ctx context.Context, network string, block netip.Prefix, asked string, mine map[netip.Addr]bool) (netip.Addr, error) {
@@ -242,7 +238,7 @@ func (c *Cloud) pickAddress(ctx context.Context, network string, block netip.Pre
 		}
 		return addr, nil
 	}
-	for range guesses {
+	for range ipam.Guesses(block) {
 		addr := ipam.Random(block, c.intn)
 		_, err := c.store.Get(ctx, record.AddressKey(network, addr.String()))
 		if errors.Is(err, store.ErrNotFound) && !mine[addr] {

@@ -103,23 +103,6 @@ func (c *Cloud) changeNode(ctx context.Context, t *record.Txn, name, operation s
 	return notFound(err, KindNode, name)
 }
 
-// guests says which nodes have guests on a network, and which routes it.
-func (c *Cloud) guests(ctx context.Context, network string) (members map[string]bool, router string, err error) {
-	if members, err = c.names(ctx, record.MemberPrefix(network)); err != nil {
-		return nil, "", err
-	}
-	r, err := record.Get[spec.Router](ctx, c.records, record.RouterKey(network))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, "", spec.Errorf(ErrNotFound, "network %s not found", network).About("network", network)
-	}
-	if err != nil {
-		return nil, "", storeError(err)
-	}
-	// The router's node is a member for that alone: it counts as one without guests.
-	delete(members, r.Value.Node)
-	return members, r.Value.Node, nil
-}
-
 // tagged counts, by node, what an instance feels for the namespace's instances there.
 func (c *Cloud) tagged(ctx context.Context, namespace string, weights map[string]int) (map[string]int, error) {
 	sum := map[string]int{}

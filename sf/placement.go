@@ -37,11 +37,12 @@ func (c *Cloud) PlaceInstance(ctx context.Context, namespace string, want Instan
 	if _, err := c.planInterfaces(ctx, c.records.Begin(), i, nil); err != nil {
 		return nil, err
 	}
-	nodes, err := c.candidates(ctx, i)
+	all, err := c.candidates(ctx, i)
 	if err != nil {
 		return nil, err
 	}
-	ranked, refused := place.Choose(nodes, request(i, forced), c.intn)
+	defer c.keep(all)
+	ranked, refused := place.Choose(all.candidates, request(i, forced), c.intn)
 	p := &Placement{Nodes: ranked, Refused: map[string]string{}}
 	for _, r := range refused {
 		p.Refused[r.Node] = r.Reason
@@ -55,8 +56,8 @@ func request(i *Instance, forced string) place.Request {
 	return place.Request{Need: i.Claim(), Forced: cmp.Or(forced, i.PlacedOn)}
 }
 
-// candidates are the nodes as the scheduler sees them for an instance.
-func (c *Cloud) candidates(ctx context.Context, i *Instance) ([]place.Node, error) {
+// candidates reads the nodes as the scheduler sees them for an instance.
+func (c *Cloud) candidates(ctx context.Context, i *Instance) (*roster, error) {
 	_, weights, err := spec.ParseAffinity(i.Metadata)
 	if err != nil {
 		return nil, err
@@ -65,60 +66,72 @@ func (c *Cloud) candidates(ctx context.Context, i *Instance) ([]place.Node, erro
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := c.roster(ctx)
+	all, err := c.roster(ctx)
 	if err != nil {
 		return nil, err
 	}
-	candidates := make([]place.Node, 0, len(nodes.list))
-	err = nodes.each(func(n *Node) {
-		candidates = append(candidates, place.Node{
+	all.candidates = all.candidates[:0]
+	for k := range all.nodes() {
+		n := &all.nodes()[k]
+		all.candidates = append(all.candidates, place.Node{
 			Name: n.Name, Live: n.Live, Cordoned: n.Cordoned, Lacks: lacks(n, i),
 			Limits: n.Limits, Used: n.Used, Affinity: feels[n.Name],
 		})
-	})
-	if err != nil {
+	}
+	if err := c.countNetworks(ctx, i, all); err != nil {
 		return nil, err
 	}
+	if err := c.countImages(ctx, i, all); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// countNetworks counts the networks that an instance is on where they have guests.
+func (c *Cloud) countNetworks(ctx context.Context, i *Instance, all *roster) error {
 	seen := map[string]bool{}
 	for _, nic := range i.Interfaces {
 		if seen[nic.Network] {
 			continue
 		}
 		seen[nic.Network] = true
-		members, router, err := c.guests(ctx, nic.Network)
-		if err != nil {
-			return nil, err
+		if err := all.other.read(ctx, c, record.MemberPrefix(nic.Network), nil); err != nil {
+			return err
 		}
-		for k := range candidates {
-			if n := &candidates[k]; members[n.Name] {
-				n.Networks++
-			} else if router == n.Name {
+		router, err := record.Get[spec.Router](ctx, c.records, record.RouterKey(nic.Network))
+		if errors.Is(err, store.ErrNotFound) {
+			return spec.Errorf(ErrNotFound, "network %s not found", nic.Network).About("network", nic.Network)
+		}
+		if err != nil {
+			return storeError(err)
+		}
+		for k := range all.candidates {
+			switch n := &all.candidates[k]; {
+			case n.Name == router.Value.Node: // it is a member for that alone: it counts as one without guests
 				n.Router = true
+			case all.other.has(n.Name):
+				n.Networks++
 			}
 		}
 	}
-	if err := c.countImages(ctx, i, candidates); err != nil {
-		return nil, err
-	}
-	return candidates, nil
+	return nil
 }
 
 // countImages counts the images that an instance asks for where they are cached.
 // Only the very name counts, and each once.
-func (c *Cloud) countImages(ctx context.Context, i *Instance, candidates []place.Node) error {
+func (c *Cloud) countImages(ctx context.Context, i *Instance, all *roster) error {
 	seen := map[string]bool{"": true}
 	for _, d := range i.Disks {
 		if seen[d.Base] {
 			continue
 		}
 		seen[d.Base] = true
-		holders, err := c.names(ctx, record.HolderPrefix(d.Base))
-		if err != nil {
+		if err := all.other.read(ctx, c, record.HolderPrefix(d.Base), nil); err != nil {
 			return err
 		}
-		for k := range candidates {
-			if holders[candidates[k].Name] {
-				candidates[k].Images++
+		for k := range all.candidates {
+			if n := &all.candidates[k]; all.other.has(n.Name) {
+				n.Images++
 			}
 		}
 	}
@@ -128,15 +141,16 @@ func (c *Cloud) countImages(ctx context.Context, i *Instance, candidates []place
 // placeInstance chooses a node and returns its name, and its ledger as read.
 func (c *Cloud) placeInstance(ctx context.Context, i *Instance, forced string) (string, record.Object[spec.Capacity], error) {
 	var none record.Object[spec.Capacity]
-	candidates, err := c.candidates(ctx, i)
+	all, err := c.candidates(ctx, i)
 	if err != nil {
 		return "", none, err
 	}
-	best := place.Best(candidates, request(i, forced), c.intn)
+	defer c.keep(all)
+	best := place.Best(all.candidates, request(i, forced), c.intn)
 	if best < 0 {
-		return "", none, c.noPlace(i, forced, candidates)
+		return "", none, c.noPlace(i, forced, all.candidates)
 	}
-	node := candidates[best]
+	node := &all.candidates[best]
 	used, err := record.Get[spec.Capacity](ctx, c.records, record.NodeUsedKey(node.Name))
 	if errors.Is(err, store.ErrNotFound) || err == nil && used.Value != node.Used {
 		err = store.ErrConflict // it changed, or the node was removed, since it was read; look again

@@ -4,9 +4,9 @@ import (
 	"context"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
+	"github.com/shakenfist/cloud/sf/internal/place"
 	"github.com/shakenfist/cloud/sf/internal/record"
 	"github.com/shakenfist/cloud/sf/spec"
-	"github.com/shakenfist/cloud/store"
 )
 
 // Nodes returns the nodes of the cloud with what is claimed of them, sorted by name.
@@ -15,126 +15,79 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes := make([]*Node, 0, len(all.list))
-	if err := all.each(func(n *Node) { clone := *n; nodes = append(nodes, &clone) }); err != nil {
+	defer c.keep(all)
+	var seen table[claims.Seen]
+	if err := seen.read(ctx, c, record.NodeSeenKey("")); err != nil {
 		return nil, err
 	}
-	seen, err := c.column(ctx, record.NodeSeenKey(""))
-	if err != nil {
-		return nil, err
-	}
-	lost, err := c.column(ctx, record.NodeLostKey(""))
-	if err != nil {
+	var lost table[claims.Lost]
+	if err := lost.read(ctx, c, record.NodeLostKey("")); err != nil {
 		return nil, err
 	}
 	now := c.cfg.Clock.Now()
-	for _, n := range nodes {
-		n.Seen = n.Started
-		var at claims.Seen
-		if err := read(c, seen.at(n.Name), &at); err != nil {
-			return nil, err
-		}
-		var since claims.Lost
-		if r := lost.at(n.Name); r != nil {
-			if err := read(c, r, &since); err != nil {
-				return nil, err
+	for _, r := range lost.records {
+		c.sights.note(r.Key, r.Revision, now)
+	}
+	nodes := make([]*Node, 0, len(all.nodes()))
+	for _, n := range all.nodes() {
+		if n.Seen = now; !n.Live { // as good as now while it holds its session
+			n.Lost, n.Seen = lost.of(n.Name).At, n.Started
+			if at := seen.of(n.Name).At; at.After(n.Started) {
+				n.Seen = at
 			}
-			c.sights.note(r.Key, r.Revision, now)
 		}
-		switch {
-		case n.Live:
-			n.Seen = now // as good as now: it holds its session
-			continue
-		case at.At.After(n.Started):
-			n.Seen = at.At
-		}
-		n.Lost = since.At
+		nodes = append(nodes, &n)
 	}
 	return nodes, nil
 }
 
 // roster is what every placement reads of all nodes. With thousands of them that is
-// most of what a create costs, so nothing is made that is not looked at.
+// most of what a create costs. What is made for it would bring the next collection of
+// garbage nearer, too, and where the store is in memory that costs the more the more
+// instances there are. So a roster is used again, with all its memory, and only what
+// has changed is decoded.
 type roster struct {
-	c                    *Cloud
-	list                 []store.Record
-	used, live, cordoned *column
+	list           table[Node]
+	used           table[spec.Capacity]
+	live, cordoned column
+	other          column       // of what a placement looks at besides
+	candidates     []place.Node // the nodes as the scheduler sees them for an instance
 }
 
+// roster reads the nodes, with what is claimed of them and whether they live and take
+// anything new. It is its caller's until that keeps it.
 func (c *Cloud) roster(ctx context.Context) (*roster, error) {
-	list, err := c.store.List(ctx, record.NodePrefix, store.Page{})
-	if err != nil {
-		return nil, storeError(err)
-	}
-	used, err := c.column(ctx, record.NodeUsedKey(""))
-	if err != nil {
-		return nil, err
-	}
-	live, err := c.column(ctx, record.NodeLivePrefix)
-	if err != nil {
-		return nil, err
-	}
-	cordoned, err := c.column(ctx, record.CordonKey(""))
-	return &roster{c, list.Records, used, live, cordoned}, err
-}
-
-// each shows look the nodes, once and sorted by name, with what is claimed of them and
-// whether they live and take anything new. n is another node after look.
-func (r *roster) each(look func(n *Node)) error {
-	n, now := new(Node), r.c.cfg.Clock.Now()
-	for k := range r.list {
-		if err := read(r.c, &r.list[k], n); err != nil {
-			return err
-		}
-		n.Used = spec.Capacity{}
-		if err := read(r.c, r.used.at(n.Name), &n.Used); err != nil {
-			return err
-		}
-		session := r.live.at(n.Name)
-		if n.Live = session != nil; n.Live {
-			r.c.sights.note(session.Key, session.Revision, now)
-		}
-		n.Cordoned = r.cordoned.at(n.Name) != nil
-		look(n)
-	}
-	return nil
-}
-
-// column is what the records below a prefix say, one for each of some nodes, sorted
-// by their names.
-type column struct {
-	records []store.Record
-	prefix  int
-}
-
-func (c *Cloud) column(ctx context.Context, prefix string) (*column, error) {
-	list, err := c.store.List(ctx, prefix, store.Page{})
-	if err != nil {
-		return nil, storeError(err)
-	}
-	return &column{list.Records, len(prefix)}, nil
-}
-
-// at is a node's record, nil for none. Nodes are asked for in order.
-func (c *column) at(name string) *store.Record {
-	for len(c.records) > 0 && c.records[0].Key[c.prefix:] < name {
-		c.records = c.records[1:]
-	}
-	if len(c.records) == 0 || c.records[0].Key[c.prefix:] != name {
-		return nil
-	}
-	return &c.records[0]
-}
-
-// read decodes a record, where there is one.
-func read[T any](c *Cloud, r *store.Record, v *T) error {
+	r := c.spare.Swap(nil)
 	if r == nil {
+		r = new(roster)
+	}
+	if err := r.list.read(ctx, c, record.NodePrefix); err != nil {
+		return nil, err
+	}
+	if err := r.used.read(ctx, c, record.NodeUsedKey("")); err != nil {
+		return nil, err
+	}
+	now := c.cfg.Clock.Now()
+	err := r.live.read(ctx, c, record.NodeLivePrefix, func(k int) error {
+		session := &r.live.records[k]
+		c.sights.note(session.Key, session.Revision, now)
 		return nil
-	}
-	o, err := record.Read[T](c.records, *r)
+	})
 	if err != nil {
-		return storeError(err)
+		return nil, err
 	}
-	*v = o.Value
-	return nil
+	if err := r.cordoned.read(ctx, c, record.CordonKey(""), nil); err != nil {
+		return nil, err
+	}
+	for k := range r.nodes() {
+		n := &r.nodes()[k]
+		n.Used, n.Live, n.Cordoned = r.used.of(n.Name), r.live.has(n.Name), r.cordoned.has(n.Name)
+	}
+	return r, nil
 }
+
+// keep has a roster used by who needs one next. Nothing of it may be looked at afterwards.
+func (c *Cloud) keep(r *roster) { c.spare.Store(r) }
+
+// nodes are sorted by name.
+func (r *roster) nodes() []Node { return r.list.values[:len(r.list.records)] }

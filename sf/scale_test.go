@@ -1,8 +1,8 @@
 package sf_test
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -26,9 +26,9 @@ const (
 	manyInstances = 100_000
 )
 
-// BenchmarkCreateAt creates instances in a cloud of 1,000 nodes that has few and in
-// one that has 100,000, and weighs what one instance costs in memory. There are no
-// agents: the records are as if written by some.
+// BenchmarkCreateAt is what calls cost in a cloud of 1,000 nodes that has few instances
+// and in one that has 100,000 on one network, and what one of these takes of the
+// memory. There are no agents: the records are as if written by some.
 func BenchmarkCreateAt(b *testing.B) {
 	ctx := b.Context()
 	records := memory.New(memory.Config{})
@@ -37,49 +37,104 @@ func BenchmarkCreateAt(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var txn store.Txn
-	for k := range manyNodes {
-		n := spec.Node{Name: nodeName(k), Level: spec.Level, Limits: spec.Capacity{CPUs: 1024, MemoryMiB: 1 << 20, DiskGB: 1 << 14, Instances: 1000}}
-		for key, v := range map[string]any{"sf/node/": n, "sf/node-live/": struct{}{}, "sf/node-used/": spec.Capacity{}} {
-			text, err := json.Marshal(v)
-			if err != nil {
-				b.Fatal(err)
-			}
-			txn.Do = append(txn.Do, store.Put(key+n.Name, text))
-		}
-		if len(txn.Do) < 90 && k < manyNodes-1 {
-			continue
-		}
-		if _, err := records.Commit(ctx, txn); err != nil {
-			b.Fatal(err)
-		}
-		txn = store.Txn{}
+	if err := furnish(ctx, records, manyNodes); err != nil {
+		b.Fatal(err)
 	}
-	create := func(b *testing.B) (last *sf.Instance) {
-		for b.Loop() {
-			i, err := cloud.CreateInstance(ctx, sf.System, sf.InstanceSpec{Name: "vm", CPUs: 1, MemoryMiB: 64, Disks: []sf.Disk{{SizeGB: 8, Base: "cirros"}}})
-			if err != nil {
-				b.Fatal(err)
-			}
-			last = i
-		}
-		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
-		return last
+	network, err := cloud.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "lan", Netblock: "10.0.0.0/8"})
+	if err != nil {
+		b.Fatal(err)
 	}
-	var one *sf.Instance
-	b.Run("few", func(b *testing.B) { one = create(b) })
-	if one == nil {
-		return // it was not asked for
+	want := sf.InstanceSpec{
+		Name: "vm", CPUs: 1, MemoryMiB: 64, Disks: []sf.Disk{{SizeGB: 8, Base: "cirros"}},
+		Interfaces: []sf.InterfaceSpec{{Network: network.UUID}},
 	}
+	one, err := cloud.CreateInstance(ctx, sf.System, want)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("few", func(b *testing.B) { calls(b, cloud, want) })
 	before := heap()
 	if err := spread(ctx, records, one, manyInstances); err != nil {
 		b.Fatal(err)
 	}
 	each := float64(heap()-before) / manyInstances
-	b.Run("100000", func(b *testing.B) {
-		create(b)
+	b.Run("100000", func(b *testing.B) { calls(b, cloud, want) })
+	b.Run("memory", func(b *testing.B) {
+		for b.Loop() { // it was measured already
+		}
 		b.ReportMetric(each, "B/instance")
 	})
+}
+
+// calls measures some calls side by side.
+func calls(b *testing.B, cloud *sf.Cloud, want sf.InstanceSpec) {
+	ctx := b.Context()
+	create := func(b *testing.B) string {
+		i, err := cloud.CreateInstance(ctx, sf.System, want)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return i.UUID
+	}
+	for _, call := range []struct {
+		what string
+		do   func(b *testing.B)
+	}{
+		{"create", func(b *testing.B) { create(b) }},
+		{"delete", func(b *testing.B) {
+			b.StopTimer()
+			id := create(b)
+			b.StartTimer()
+			if err := cloud.DeleteInstance(ctx, id); err != nil {
+				b.Fatal(err)
+			}
+		}},
+		{"network", func(b *testing.B) {
+			if _, err := cloud.CreateNetwork(ctx, sf.System, sf.NetworkSpec{Name: "other", Netblock: "10.0.0.0/24"}); err != nil {
+				b.Fatal(err)
+			}
+		}},
+	} {
+		b.Run(call.what, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				call.do(b)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+		})
+	}
+	id := create(b)
+	b.Run("get", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := cloud.Instance(ctx, id); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+	})
+}
+
+// furnish writes what there is of n nodes that run and have the image in their caches.
+func furnish(ctx context.Context, s store.Store, n int) error {
+	image := fmt.Sprintf("sf/image/%x/", sha256.Sum256([]byte("cirros")))
+	for k := range n {
+		name := nodeName(k)
+		node := spec.Node{Name: name, Level: spec.Level, Limits: spec.Capacity{CPUs: 1024, MemoryMiB: 1 << 20, DiskGB: 1 << 14, Instances: 1000}}
+		text, err := json.Marshal(node)
+		if err != nil {
+			return err
+		}
+		if _, err := s.Commit(ctx, store.Txn{Do: []store.Op{
+			store.Put("sf/node/"+name, text),
+			store.Put("sf/node-live/"+name, []byte(`{}`)),
+			store.Put("sf/node-used/"+name, []byte(`{}`)),
+			store.Put(image+name, []byte(`{}`)),
+		}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func nodeName(k int) string { return fmt.Sprintf("node%04d", k) }
@@ -92,29 +147,48 @@ func heap() uint64 {
 }
 
 // spread writes the records of an instance n more times, as other instances on all
-// nodes in turn.
+// nodes in turn, with an address each.
 func spread(ctx context.Context, s store.Store, one *sf.Instance, n int) error {
 	all, err := s.List(ctx, "sf/", store.Page{})
 	if err != nil {
 		return err
 	}
+	nic := one.NICs[0]
 	var own []store.Record
 	for _, r := range all.Records {
-		if strings.Contains(r.Key, one.UUID) {
+		if text := r.Key + string(r.Value); strings.Contains(text, one.UUID) || strings.Contains(text, nic.UUID) {
 			own = append(own, r)
 		}
 	}
+	address, mac := claimed(own, "sf/address/"), claimed(own, "sf/mac/")
 	for k := range n {
-		as := strings.NewReplacer(one.UUID, fmt.Sprintf("%08x%s", k, one.UUID[8:]), one.Node, nodeName(k%manyNodes))
-		var txn store.Txn
+		node := nodeName(k % manyNodes)
+		as := strings.NewReplacer(
+			one.UUID, fmt.Sprintf("%08x%s", k, one.UUID[8:]), nic.UUID, fmt.Sprintf("%08x%s", k, nic.UUID[8:]), one.Node, node,
+			address, fmt.Sprintf("10.%d.%d.%d", 100+k/60000, k/240%250, 2+k%240), mac, fmt.Sprintf("02:ff:00:%02x:%02x:%02x", k>>16, k>>8&255, k&255),
+		)
+		txn := store.Txn{Do: []store.Op{
+			store.Put("sf/member/"+nic.Network+"/"+node, []byte(`{}`)),
+			store.Put("sf/work/"+node+"/network/"+nic.Network, []byte(`{}`)),
+		}}
 		for _, r := range own {
-			txn.Do = append(txn.Do, store.Put(as.Replace(r.Key), bytes.Clone([]byte(as.Replace(string(r.Value))))))
+			txn.Do = append(txn.Do, store.Put(as.Replace(r.Key), []byte(as.Replace(string(r.Value)))))
 		}
 		if _, err := s.Commit(ctx, txn); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// claimed is what a record below a prefix is a claim on.
+func claimed(records []store.Record, prefix string) string {
+	for _, r := range records {
+		if strings.HasPrefix(r.Key, prefix) {
+			return r.Key[strings.LastIndex(r.Key, "/")+1:]
+		}
+	}
+	return ""
 }
 
 // counted is a store that counts what is watched of it.

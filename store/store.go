@@ -72,6 +72,9 @@ type Page struct {
 	After string   // only keys greater than this one; empty starts at the first
 	Limit int      // at most so many records; 0 means all
 	At    Revision // the snapshot to read; 0 means the newest. ErrCompacted when no longer held
+	// Into is memory that the records may be put into, as by append(Into[:0], …), for
+	// who reads a long list again and again. What was in it is lost, on an error too.
+	Into []Record
 }
 
 // List is one consistent, sorted snapshot of the keys below a prefix, or a page of it.

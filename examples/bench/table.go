@@ -174,16 +174,20 @@ func scale(figures []figure, row func(what, here, beside, ratio, goal string)) {
 			row("scheduler decisions among "+g.nodes+" nodes", fmt.Sprintf("%.0f/s", v), "", "", g.goal)
 		}
 	}
-	few, ok1 := value(figures, "CreateAt/few", "creates/s")
-	many, ok2 := value(figures, "CreateAt/100000", "creates/s")
-	if ok1 && ok2 {
-		row("record an instance, 1,000 nodes and 100,000 instances", fmt.Sprintf("%.0f/s", many), fmt.Sprintf("%.0f/s with few instances", few), fmt.Sprintf("%.2f x", many/few), "flat")
+	for _, call := range []struct{ name, what string }{
+		{"create", "record an instance"}, {"delete", "ask for a deletion"}, {"network", "record a network"}, {"get", "get an instance"},
+	} {
+		few, ok1 := value(figures, "CreateAt/few/"+call.name, "calls/s")
+		many, ok2 := value(figures, "CreateAt/100000/"+call.name, "calls/s")
+		if ok1 && ok2 {
+			row(call.what+", 1,000 nodes and 100,000 instances", fmt.Sprintf("%.0f/s", many), fmt.Sprintf("%.0f/s with few instances", few), fmt.Sprintf("%.2f x", many/few), "flat")
+		}
 	}
-	if v, ok := value(figures, "CreateAt/100000", "B/instance"); ok {
+	if v, ok := value(figures, "CreateAt/memory", "B/instance"); ok {
 		row("memory of an instance's records in the store", fmt.Sprintf("%.1f KB", v/1e3), "", "", "")
 	}
-	few, ok1 = value(figures, "Agents/4", "events/instance")
-	many, ok2 = value(figures, "Agents/64", "events/instance")
+	few, ok1 := value(figures, "Agents/4", "events/instance")
+	many, ok2 := value(figures, "Agents/64", "events/instance")
 	watches, _ := value(figures, "Agents/64", "watches/node")
 	if ok1 && ok2 {
 		row(fmt.Sprintf("events heard of a create, 64 nodes with %.0f watches each", watches), fmt.Sprintf("%.1f", many), fmt.Sprintf("%.1f with 4 nodes", few), fmt.Sprintf("%.2f x", few/many), "flat")

@@ -73,7 +73,7 @@ func (s *client) list(ctx context.Context, prefix string, page store.Page) (l st
 	if after := s.prefix + page.After + "\x00"; page.After != "" && after > from {
 		from = after
 	}
-	l.Revision = page.At
+	l.Records, l.Revision = page.Into[:0], page.At
 	for {
 		limit := pageSize
 		if page.Limit > 0 {

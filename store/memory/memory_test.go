@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -48,4 +49,24 @@ func TestConformanceWithClock(t *testing.T) {
 		Advance: func(_ store.Store, d time.Duration) { c.Advance(d) },
 		Now:     func(store.Store) time.Time { return c.Now() },
 	})
+}
+
+// A list into memory that was lent for it makes nothing.
+func TestListIntoMakesNothing(t *testing.T) {
+	s := memory.New(memory.Config{})
+	defer s.Close()
+	for k := range 1000 {
+		if _, err := s.Commit(t.Context(), store.Txn{Do: []store.Op{store.Put(fmt.Sprintf("k/%03d", k), nil)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := store.Page{Into: make([]store.Record, 0, 1000)}
+	made := testing.AllocsPerRun(100, func() {
+		if l, err := s.List(t.Context(), "k/", page); err != nil || len(l.Records) != 1000 {
+			t.Fatal(len(l.Records), err)
+		}
+	})
+	if made > 0 {
+		t.Errorf("%v allocations", made)
+	}
 }

@@ -166,6 +166,36 @@ var listCases = []namedCase{
 			}
 		}
 	}},
+	// Memory that is lent to a list may be used for it, and changes nothing else.
+	{"ListInto", func(t *kit) {
+		t.put("l/1", "l/2", "l/3", "m")
+		other := t.list("m", store.Page{})
+		into := make([]store.Record, 2, 8)
+		for _, c := range []struct {
+			prefix string
+			page   store.Page
+			more   bool
+		}{
+			{"l/", store.Page{}, false},
+			{"l/", store.Page{Limit: 2}, true},
+			{"l/", store.Page{After: "l/1"}, false},
+			{"none", store.Page{}, false},
+			{"", store.Page{}, false},
+		} {
+			want := fmt.Sprint(t.list(c.prefix, c.page).Records)
+			for _, room := range [][]store.Record{into, into[:0], into[:1:1], {}} {
+				c.page.Into = room
+				if l := t.list(c.prefix, c.page); fmt.Sprint(l.Records) != want || l.More != c.more {
+					t.Errorf("%q by page %+v has %v, more: %v, want %s, %v", c.prefix, c.page, l.Records, l.More, want, c.more)
+				}
+			}
+		}
+		clear(into[:8]) // nothing of the store's own
+		t.wantKeys("", "l/1", "l/2", "l/3", "m")
+		if got := keysOf(other); got[0] != "m" {
+			t.Errorf("what was listed before is now %q", got)
+		}
+	}},
 	// Pages cut at the revision of the first are one snapshot, whatever is written meanwhile.
 	{"PagesOfOneSnapshot", func(t *kit) {
 		t.put("l/1", "l/3", "l/5")

@@ -43,6 +43,11 @@ func Random(block netip.Prefix, intn func(int) int) netip.Addr {
 	return nth(block, 2+uint32(intn(int(size(block)-3))))
 }
 
+// Guesses is how many random addresses of a block to try before all its claims are
+// read. Stores read by the thousand, so one guess for each thousand takes no longer than that
+// reading would, and finds something unless the block is all but full.
+func Guesses(block netip.Prefix) int { return 4 + int(size(block)/1000) }
+
 // Pick returns a usable address of block that claims does not hold, else the one
 // that has rested longest, else false: the block is full.
 func Pick(block netip.Prefix, claims map[netip.Addr]Claim, intn func(int) int) (netip.Addr, bool) {

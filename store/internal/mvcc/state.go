@@ -10,7 +10,6 @@ package mvcc
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/shakenfist/cloud/store"
@@ -65,33 +64,41 @@ func (s Snapshot) Len() int { return s.records.Len() }
 
 // List returns one page of the keys below prefix. It does not look at page.At.
 func (s Snapshot) List(prefix string, page store.Page) store.List {
-	l := store.List{Revision: s.Revision}
+	l := store.List{Records: page.Into[:0], Revision: s.Revision}
 	start := prefix
 	if page.After >= prefix && page.After != "" {
 		start = page.After + "\x00"
 	}
-	// To count is cheaper than to grow: long lists are read often.
-	n := 0
-	for k := range s.records.From(start) {
-		if !strings.HasPrefix(k, prefix) || page.Limit > 0 && n == page.Limit {
-			break
-		}
-		n++
+	if page.Into == nil {
+		l.Records = s.room(prefix, start, page.Limit)
 	}
-	if n > 0 {
-		l.Records = make([]store.Record, 0, n)
-	}
-	for k, r := range s.records.From(start) {
-		if !strings.HasPrefix(k, prefix) {
+	for run := range s.records.Runs(prefix, start) {
+		if left := page.Limit - len(l.Records); page.Limit > 0 && len(run) > left {
+			run, l.More = run[:left], true
+		}
+		for _, r := range run {
+			l.Records = append(l.Records, *r)
+		}
+		if l.More {
 			break
 		}
-		if page.Limit > 0 && len(l.Records) == page.Limit {
-			l.More = true
-			break
-		}
-		l.Records = append(l.Records, *r)
 	}
 	return l
+}
+
+// room is memory for a page. To count is cheaper than to grow: long lists are read often.
+func (s Snapshot) room(prefix, start string, limit int) []store.Record {
+	n := 0
+	for run := range s.records.Runs(prefix, start) {
+		if n += len(run); limit > 0 && n >= limit {
+			n = limit
+			break
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return make([]store.Record, 0, n)
 }
 
 func (s Snapshot) empty(prefix string) bool {

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"iter"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -77,8 +78,12 @@ func (t Tree[V]) Delete(key string) Tree[V] {
 // From yields the keys not less than start, in order.
 func (t Tree[V]) From(start string) iter.Seq2[string, V] {
 	return func(yield func(string, V) bool) {
-		if t.root != nil {
-			t.root.from(start, yield)
+		for keys, vals := range t.leaves(start) {
+			for i, k := range keys {
+				if !yield(k, vals[i]) {
+					return
+				}
+			}
 		}
 	}
 }
@@ -90,6 +95,31 @@ func (t Tree[V]) Prefix(prefix string) iter.Seq2[string, V] {
 			if !strings.HasPrefix(k, prefix) || !yield(k, v) {
 				return
 			}
+		}
+	}
+}
+
+// Runs yields the values of the keys that start with prefix and are not less than
+// start, in order, as many at once as lie together. They are shared.
+func (t Tree[V]) Runs(prefix, start string) iter.Seq[[]V] {
+	return func(yield func([]V) bool) {
+		for keys, vals := range t.leaves(max(prefix, start)) {
+			n := len(keys)
+			if !strings.HasPrefix(keys[n-1], prefix) { // nor does any key after this leaf
+				n = sort.Search(n, func(i int) bool { return !strings.HasPrefix(keys[i], prefix) })
+			}
+			if n > 0 && !yield(vals[:n]) || n < len(keys) {
+				return
+			}
+		}
+	}
+}
+
+// leaves yields the keys not less than start and their values, leaf by leaf.
+func (t Tree[V]) leaves(start string) iter.Seq2[[]string, []V] {
+	return func(yield func([]string, []V) bool) {
+		if t.root != nil {
+			t.root.leaves(start, yield)
 		}
 	}
 }
@@ -231,18 +261,13 @@ func (n *node[V]) join(i int) *node[V] {
 	return &node[V]{keys: removed(n.keys, i+1), kids: kids}
 }
 
-func (n *node[V]) from(start string, yield func(string, V) bool) bool {
+func (n *node[V]) leaves(start string, yield func([]string, []V) bool) bool {
 	if n.kids == nil {
 		i, _ := n.find(start)
-		for ; i < len(n.keys); i++ {
-			if !yield(n.keys[i], n.vals[i]) {
-				return false
-			}
-		}
-		return true
+		return i == len(n.keys) || yield(n.keys[i:], n.vals[i:])
 	}
 	for i := n.kid(start); i < len(n.kids); i++ {
-		if !n.kids[i].from(start, yield) {
+		if !n.kids[i].leaves(start, yield) {
 			return false
 		}
 	}

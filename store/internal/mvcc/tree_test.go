@@ -144,6 +144,31 @@ func TestTreeFromAndPrefix(t *testing.T) {
 			t.Fatalf("from and below %q: %d and %d keys, want %d and %d", start, len(from), len(below), len(wantFrom), len(wantBelow))
 		}
 	}
+	for _, prefix := range []string{"", "a", "a/", "b/1", "c/499", "d"} {
+		for _, start := range append([]string{"", "a", "b/100x", "c/499", "d"}, keys...) {
+			var got, want []int
+			for run := range tree.Runs(prefix, start) {
+				if len(run) == 0 {
+					t.Fatalf("an empty run below %q from %q", prefix, start)
+				}
+				got = append(got, run...)
+			}
+			for k, v := range tree.Prefix(prefix) {
+				if k >= start {
+					want = append(want, v)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("below %q from %q: %v, want %v", prefix, start, got, want)
+			}
+		}
+	}
+	for run := range tree.Runs("", "") {
+		if run[0] != 0 {
+			t.Fatalf("the first run is %v", run)
+		}
+		break
+	}
 	for k := range tree.From("b") {
 		if k != "b/001" {
 			t.Fatalf("the first key from b is %q", k)
