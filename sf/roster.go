@@ -2,6 +2,7 @@ package sf
 
 import (
 	"context"
+	"slices"
 
 	"github.com/shakenfist/cloud/sf/internal/claims"
 	"github.com/shakenfist/cloud/sf/internal/place"
@@ -36,6 +37,8 @@ func (c *Cloud) Nodes(ctx context.Context) ([]*Node, error) {
 				n.Seen = at
 			}
 		}
+		n.Notes, n.Buses = slices.Clone(n.Notes), slices.Clone(n.Buses) // what is the caller's is its alone
+		n.NICModels, n.VideoModels = slices.Clone(n.NICModels), slices.Clone(n.VideoModels)
 		nodes = append(nodes, &n)
 	}
 	return nodes, nil

@@ -217,3 +217,30 @@ func createMakes(t *testing.T, nodes int) uint64 {
 	runtime.ReadMemStats(&after)
 	return (after.TotalAlloc - before.TotalAlloc) / rounds
 }
+
+// What a caller does to a node that it was given is not told to the next.
+func TestNodesAreTheCallers(t *testing.T) {
+	ctx := t.Context()
+	records := memory.New(memory.Config{})
+	defer records.Close()
+	cloud, err := sf.Open(ctx, sf.Config{Store: records})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := `{"~commit":"000000000000000000000000000000000001","~born":"","name":"n","notes":["a"],"buses":["a"],"nic_models":["a"],"video_models":["a"]}`
+	if _, err := records.Commit(ctx, store.Txn{Do: []store.Op{store.Put("sf/node/n", []byte(record))}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		nodes, err := cloud.Nodes(ctx)
+		if err != nil || len(nodes) != 1 {
+			t.Fatal(nodes, err)
+		}
+		for _, list := range [][]string{nodes[0].Notes, nodes[0].Buses, nodes[0].NICModels, nodes[0].VideoModels} {
+			if len(list) != 1 || list[0] != "a" {
+				t.Fatalf("a node is %+v", nodes[0])
+			}
+			list[0] = "mine"
+		}
+	}
+}
