@@ -166,7 +166,7 @@ func (a *Agent) fetchAll(ctx context.Context, i *spec.Instance, m *instance) ([]
 		var err error
 		images[k], err = a.obtain(ctx, driver.ImageRef{Name: d.Base, Trusted: i.Namespace == spec.System}, report)
 		if err != nil {
-			return nil, fmt.Errorf("disk %d, image %s: %w", k, d.Base, err)
+			return nil, fmt.Errorf("disk %d, image %s: %w", k, driver.Redact(d.Base), err)
 		}
 	}
 	return images, nil
