@@ -110,6 +110,9 @@ func (c *Cloud) moveRouter(ctx context.Context, network, from string) (moved boo
 		now := c.cfg.Clock.Now()
 		t := c.records.Begin().If(store.Exists(record.NodeLiveKey(to)), store.Absent(record.EndKey(network)))
 		record.Replace(t, r, spec.Router{Node: to, Since: now})
+		if err := wake[spec.NetworkStatus](ctx, c, t, record.NetworkStatusKey(network)); err != nil {
+			return err
+		}
 		if network != FloatingNetwork {
 			t.Put(record.MemberKey(network, to), claims.Empty{})
 			t.Put(record.WorkKey(to, KindNetwork, network), claims.Empty{})

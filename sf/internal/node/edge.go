@@ -126,5 +126,8 @@ func (a *Agent) takeEdge(ctx context.Context) error {
 	if _, err = a.Records.Commit(ctx, t); errors.Is(err, store.ErrConflict) {
 		return nil // what it was depends on what we watch
 	}
+	if err == nil {
+		a.wakeWaiters(ctx, spec.FloatingNetwork)
+	}
 	return err
 }
