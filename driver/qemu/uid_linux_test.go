@@ -1,36 +1,45 @@
 package qemu
 
 import (
-	"os/exec"
-	"syscall"
+	"fmt"
+	"path/filepath"
+	"sync"
 	"testing"
 
+	"github.com/shakenfist/cloud/driver"
 	"github.com/shakenfist/cloud/sf/sftest/need"
 )
 
-// A new machine gets no user that another machine has, nor one under which somebody else runs.
-func TestFreeUID(t *testing.T) {
+// Machines that are created at the same time get user IDs of their own. The race
+// detector watches the bookkeeping.
+func TestUIDsOfConcurrentCreates(t *testing.T) {
 	need.Root(t)
-	const base = 1_900_000_000 // surely nobody's
-	h := &Hypervisor{cfg: Config{UIDBase: base, UIDCount: 4}, machines: map[string]*machine{"a": {uid: base + 1}}}
-	free := func(want int) {
-		t.Helper()
-		if uid, err := h.freeUID(); err != nil || uid != want {
-			t.Errorf("%d, %v; want %d", uid, err, want)
-		}
+	need.Program(t, "qemu-system-x86_64", "qemu-system-x86")
+	dir := t.TempDir()
+	h, err := New(t.Context(), Config{Dir: filepath.Join(dir, "registry")})
+	if err != nil {
+		t.Fatal(err)
 	}
-	free(base)
-	for _, uid := range []uint32{base, base + 2} {
-		other := exec.Command("sleep", "1h")
-		other.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-		if err := other.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { other.Process.Kill(); other.Wait() })
+	defer h.Close()
+	const machines = 8
+	var wg sync.WaitGroup
+	for i := range machines {
+		wg.Go(func() {
+			id := fmt.Sprintf("5f000000-0000-4000-8000-0000000001%02d", i)
+			err := h.Create(t.Context(), driver.Spec{
+				ID: id, Name: "m", CPUs: 1, MemoryMiB: 64, Dir: filepath.Join(dir, id), Video: driver.Video{Model: "none"},
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	free(base + 3)
-	h.machines["b"] = &machine{uid: base + 3}
-	if uid, err := h.freeUID(); err == nil {
-		t.Errorf("%d, although all are taken", uid)
+	wg.Wait()
+	seen := map[int]bool{}
+	for _, m := range h.machines {
+		seen[m.def.UID] = true
+	}
+	if len(seen) != machines {
+		t.Errorf("%d user IDs for %d machines", len(seen), machines)
 	}
 }

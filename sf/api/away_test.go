@@ -1,43 +1,37 @@
 package api
 
 import (
-	"net/http"
-	"slices"
-	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/shakenfist/cloud/driver/fake"
+	"github.com/shakenfist/cloud/sf"
+	"github.com/shakenfist/cloud/sf/sftest"
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
-// A store that goes away while a caller waits for what was recorded already is a 503
-// which says that it was: who took it for a refusal would have it made twice.
-func TestStoreAwayWhileWaiting(t *testing.T) {
-	waited := 0
-	for _, rt := range routes() {
-		name := rt.method + " " + rt.pattern
-		if rt.method == http.MethodGet || !slices.Contains(strings.Fields(descriptions[name].query), "async") {
-			continue
+// A wait that is over since the node is away says so, and of which node.
+func TestOverdueForANodeThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cloud, ctx := sftest.NewWith(t, fake.Config{Now: time.Now}), t.Context()
+		i, err := cloud.CreateInstance(ctx, sf.System, spec.InstanceSpec{Name: "vm", CPUs: 1, MemoryMiB: 64, Disks: []spec.Disk{{SizeGB: 1}}})
+		if err == nil {
+			_, err = cloud.WaitInstance(ctx, i.UUID, sf.InstanceCreated)
 		}
-		t.Run(name, func(t *testing.T) {
-			c := withObjects(t)
-			f := c.server.cloud.(*fakeCloud)
-			url, body := succeeding(c, &rt)
-			for _, method := range []string{"WaitInstance", "WaitNetwork", "WaitOperation", "WaitSnapshotGone"} {
-				f.faults[method] = spec.Errorf(spec.ErrUnavailable, "the store cannot be reached")
-			}
-			w := c.ask("system", rt.method, url, nil, body)
-			if w.Code == http.StatusOK { // it waits for nothing that is recorded
-				return
-			}
-			waited++
-			for _, says := range []string{" is to be ", "that is recorded", "the store cannot be reached"} {
-				if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), says) {
-					t.Errorf("%d %s, want 503 with %q", w.Code, w.Body, says)
-				}
-			}
-		})
-	}
-	if waited < 12 {
-		t.Errorf("only %d routes waited", waited)
-	}
+		if err == nil {
+			err = cloud.Cloud.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, err := sf.Open(ctx, sf.Config{Store: cloud.Store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := converse(t, head)
+		for _, tt := range []struct{ request, done string }{{"POST /instances/" + i.UUID + "/poweroff", "off"}, {"DELETE /instances/" + i.UUID, "deleted"}} {
+			c.wants("system", tt.request, "", 504, "is not "+tt.done+" after 10m0s (it waits for node node1, which has been away since ")
+		}
+	})
 }
