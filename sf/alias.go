@@ -36,6 +36,9 @@ type (
 
 // Clock is time and waiting. Config.Clock replaces the machine's.
 type Clock interface {
+	// Now is what time it is. How long something has taken is the difference of two of
+	// them, which clocks that are set meanwhile spoil unless both have what package time
+	// calls a monotonic reading.
 	Now() time.Time
 	// Wait returns nil when wake delivers or is closed, or d has passed, and ctx's
 	// error when that is done first. A negative d is no limit; a nil wake never

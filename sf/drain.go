@@ -22,7 +22,7 @@ type DrainOptions struct {
 	// what is on their disks is lost.
 	Recover bool
 	// Ask is how long each guest is asked to shut itself down before its plug is
-	// pulled; 0 is a minute, negative asks nobody.
+	// pulled; 0 is a minute, negative asks nobody. It is an hour at most.
 	Ask time.Duration
 }
 
@@ -35,7 +35,8 @@ type Drained struct {
 
 // DrainNode cordons a node, gives the routers that it has to other nodes and, where
 // that is asked for, its instances too. What cannot be moved is in Remains and
-// goes on as it was. It can be repeated.
+// goes on as it was, so does an instance that has not stopped two minutes after its
+// guest was asked for long enough: its hypervisor hangs. It can be repeated.
 func (c *Cloud) DrainNode(ctx context.Context, name string, opt DrainOptions) (*Drained, error) {
 	if err := c.CordonNode(ctx, name); err != nil {
 		return nil, err
@@ -109,6 +110,9 @@ func (c *Cloud) moveRouter(ctx context.Context, network, from string) (moved boo
 		now := c.cfg.Clock.Now()
 		t := c.records.Begin().If(store.Exists(record.NodeLiveKey(to)), store.Absent(record.EndKey(network)))
 		record.Replace(t, r, spec.Router{Node: to, Since: now})
+		if err := wake[spec.NetworkStatus](ctx, c, t, record.NetworkStatusKey(network)); err != nil {
+			return err
+		}
 		if network != FloatingNetwork {
 			t.Put(record.MemberKey(network, to), claims.Empty{})
 			t.Put(record.WorkKey(to, KindNetwork, network), claims.Empty{})
@@ -166,9 +170,10 @@ func (c *Cloud) evacuate(ctx context.Context, i *Instance, ask time.Duration) er
 		return err
 	}
 	id := i.UUID
+	ask = min(ask, spec.MaxAsk)
 	i, err := c.setPower(ctx, id, spec.Power{Want: PowerOff, Ask: c.cfg.Clock.Now().Add(ask), Then: want})
 	if err == nil {
-		i, err = c.WaitInstance(ctx, id, PowerSettled(i.Power.Generation))
+		i, err = c.stopped(ctx, i, max(ask, 0)+stopsWithin)
 	}
 	if err == nil {
 		err = record.Retry(ctx, func() error { return c.move(ctx, i, want) })
@@ -190,6 +195,51 @@ func (c *Cloud) fits(ctx context.Context, i *Instance) error {
 		return c.noPlace(i, "", all.candidates)
 	}
 	return nil
+}
+
+// stopsWithin is how long the plug of a machine takes at most to be pulled, with all that
+// may be tried again meanwhile.
+const stopsWithin = 2 * time.Minute
+
+// Pauses between looks at an instance that is to stop: the first, and where doubling it ends.
+const (
+	firstLook = 50 * time.Millisecond
+	lastLook  = time.Second
+)
+
+// stopped waits for an instance's last wish to be answered, up to a time after which nobody
+// can count on that any more.
+func (c *Cloud) stopped(ctx context.Context, i *Instance, within time.Duration) (*Instance, error) {
+	start, settled := c.cfg.Clock.Now(), PowerSettled(i.Power.Generation)
+	for pause := firstLook; ; pause = min(2*pause, lastLook) {
+		if done, err := settled(i); done || err != nil {
+			return i, err
+		}
+		if c.cfg.Clock.Now().Sub(start) >= within {
+			return nil, stuck(i, within)
+		}
+		if err := c.cfg.Clock.Wait(ctx, pause, nil); err != nil {
+			return nil, err
+		}
+		now, err := c.Instance(ctx, i.UUID)
+		if err != nil {
+			return nil, err
+		}
+		i = now
+	}
+}
+
+// stuck says why an instance did not stop, and what can be done.
+func stuck(i *Instance, within time.Duration) error {
+	why := ""
+	switch w := i.Status.Wait; {
+	case !i.Status.Unreachable.IsZero():
+		why = fmt.Sprintf(", and node %s has been away since %s", i.Node, i.Status.Unreachable.UTC().Format(time.RFC3339))
+	case w != nil:
+		why = ", it waits for " + w.Reason
+	}
+	return spec.Errorf(ErrTimeout, "instance %s has not stopped within %v%s; it is wanted as before again. Where its hypervisor hangs, mend that and drain again, or switch node %s off and recover the instance",
+		i.Name, within, why, i.Node).About("instance", i.UUID)
 }
 
 // undoEvacuation has an instance that was stopped to be moved run again, unless

@@ -27,8 +27,10 @@ func storeError(err error) error {
 		return spec.Errorf(ErrConflict, "others changed the same things at the same time; try again").Because(err)
 	case errors.Is(err, store.ErrTooLarge):
 		return spec.Errorf(ErrInvalid, "the request is too large for one transaction").Because(err)
-	case errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrUnknownOutcome):
+	case errors.Is(err, store.ErrUnknownOutcome): // and whatever came after it
 		return spec.Errorf(ErrUnavailable, "the store cannot be reached; whether the change was recorded is not known").Because(err)
+	case errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrUnavailable):
+		return spec.Errorf(ErrUnavailable, "the store cannot be reached").Because(err)
 	}
 	return err
 }

@@ -85,6 +85,9 @@ func (c *Cloud) setPower(ctx context.Context, id string, want spec.Power) (*Inst
 		want.Generation = i.Power.Generation + 1
 		i.Power = want
 		t.Put(record.WorkKey(i.Node, KindInstance, id), claims.Empty{})
+		if err := wake[spec.InstanceStatus](ctx, c, t, record.InstanceStatusKey(id)); err != nil {
+			return err
+		}
 		return c.records.Event(ctx, t, Event{Time: now, Kind: KindInstance, Object: id, Operation: "api", Phase: "power " + string(want.Want)})
 	})
 	if err != nil {

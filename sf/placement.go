@@ -34,8 +34,12 @@ func (c *Cloud) PlaceInstance(ctx context.Context, namespace string, want Instan
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.planInterfaces(ctx, c.records.Begin(), i, nil); err != nil {
-		return nil, err
+	err = record.Retry(ctx, func() error {
+		_, err := c.planInterfaces(ctx, c.records.Begin(), i, nil)
+		return err
+	})
+	if err != nil {
+		return nil, storeError(err)
 	}
 	all, err := c.candidates(ctx, i)
 	if err != nil {

@@ -103,7 +103,7 @@ func await[T any](ctx context.Context, c *Cloud, key string, get func() (*T, err
 	for ctx.Err() == nil {
 		err := c.follow(ctx, key, look)
 		if !errors.Is(err, store.ErrCompacted) {
-			return last, err
+			return last, storeError(err)
 		}
 	}
 	return last, ctx.Err()
@@ -124,7 +124,7 @@ func wake[T any](ctx context.Context, c *Cloud, t *record.Txn, status string) er
 func (c *Cloud) follow(ctx context.Context, prefix string, look func() (bool, error)) error {
 	now, err := c.store.List(ctx, prefix, store.Page{Limit: 1})
 	if err != nil {
-		return storeError(err)
+		return err
 	}
 	w, err := c.store.Watch(ctx, prefix, now.Revision)
 	if err != nil {
@@ -161,7 +161,7 @@ func (c *Cloud) Watch(ctx context.Context, kind Kind) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		err := err
 		if err == nil {
-			err = c.watch(ctx, kind, from, yield)
+			err = storeError(c.watch(ctx, kind, from, yield))
 		}
 		if err != nil {
 			yield("", err)

@@ -51,6 +51,9 @@ var (
 	// reply was lost. Only reading tells. The caller must be able to recognise its
 	// own write (see sf/internal/record).
 	ErrUnknownOutcome = errors.New("store: commit outcome unknown")
+	// ErrUnavailable: the store cannot be reached now; trying again may help. Of a Commit
+	// without ErrUnknownOutcome it says that nothing was written.
+	ErrUnavailable = errors.New("store: cannot be reached")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store: closed")
 )
@@ -201,8 +204,9 @@ type Session interface {
 
 // Store is the medium. All methods are safe for concurrent use. Every method
 // fails with ctx's error once ctx is done, with ErrClosed once the store is
-// closed, and may fail otherwise at any time (a network between); Commit then
-// says ErrUnknownOutcome unless it is certain that nothing was written.
+// closed, and may fail otherwise at any time: with ErrUnavailable where there is
+// a network between that fails. Commit then says ErrUnknownOutcome, too, unless it is
+// certain that nothing was written.
 type Store interface {
 	// Get returns one key at the newest revision, or ErrNotFound.
 	Get(ctx context.Context, key string) (Record, error)

@@ -57,11 +57,11 @@ func (v *Volumes) Fetch(ctx context.Context, ref driver.ImageRef, report func(dr
 	err = h.call(ctx, "Volumes.Fetch", ref.Name, func() error {
 		got, err := h.cfg.Image(ref)
 		if err != nil {
-			return fmt.Errorf("fake: image %s: %w", ref.Name, err)
+			return fmt.Errorf("fake: image %s: %w", driver.Redact(ref.Name), err)
 		}
 		if _, ok := h.vol.images[got.ID]; !ok {
 			if h.vol.full {
-				return fmt.Errorf("fake: image %s: %w", ref.Name, driver.ErrNoSpace)
+				return fmt.Errorf("fake: image %s: %w", driver.Redact(ref.Name), driver.ErrNoSpace)
 			}
 			h.vol.images[got.ID] = got
 			if near[got.ID] {

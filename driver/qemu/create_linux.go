@@ -67,12 +67,17 @@ func (h *Hypervisor) reserve(spec driver.Spec) (*machine, bool, error) {
 	return m, true, nil
 }
 
-// freeUID is the lowest that no machine has; h.mu is held.
+// freeUID is the lowest that no machine has, and under which nothing runs on this host:
+// another driver may have been given the same range, and a user's processes may end and
+// look into each other. h.mu is held.
 func (h *Hypervisor) freeUID() (int, error) {
 	if os.Geteuid() != 0 || h.cfg.UIDBase < 0 {
 		return 0, nil
 	}
-	used := map[int]bool{}
+	used, err := running()
+	if err != nil {
+		return 0, err
+	}
 	for _, m := range h.machines {
 		used[m.uid] = true
 	}

@@ -191,3 +191,25 @@ func search(messages string) (identity, error) {
 	}
 	return identity{}, nil
 }
+
+// running are the users that have processes on this host.
+func running() (map[int]bool, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	users := map[int]bool{}
+	for _, e := range entries {
+		if _, err := strconv.Atoi(e.Name()); err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		switch err := unix.Stat("/proc/"+e.Name(), &st); {
+		case err == nil:
+			users[int(st.Uid)] = true
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH):
+			return nil, os.NewSyscallError("stat", err)
+		}
+	}
+	return users, nil
+}

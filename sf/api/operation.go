@@ -26,7 +26,7 @@ func (q *request) waitOperation(op *spec.Operation, done string) error {
 	ctx := q.patient()
 	_, err := q.cloud.WaitOperation(ctx, op)
 	if err == nil || ctx.Err() == nil {
-		return err
+		return unseen(err, spec.KindInstance, op.Instance, done)
 	}
 	return q.overdue(spec.KindInstance, op.Instance, done, nil)
 }

@@ -89,7 +89,7 @@ func (q *request) deleteSnapshot() (any, error) {
 	ctx := q.patient()
 	err := q.cloud.WaitSnapshotGone(ctx, id)
 	if err == nil || ctx.Err() == nil {
-		return nil, err
+		return nil, unseen(err, spec.KindSnapshot, id, "deleted")
 	}
 	return nil, q.overdue(spec.KindSnapshot, id, "deleted", nil)
 }

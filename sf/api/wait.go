@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,10 +12,11 @@ import (
 	"github.com/shakenfist/cloud/sf/spec"
 )
 
-// Waiting ends in one of four ways: what was waited for happened; it can't
-// happen any more, and the condition's error says why; the configured time is
+// Waiting ends in one of five ways: what was waited for happened; it can't
+// happen any more, and the condition's error says why; the store went away, which
+// is a 503; the configured time is
 // over, which is a 504 that says what the object waits for; or the caller hung
-// up, and nobody is told. In the last two the work goes on.
+// up, and nobody is told. In the last three the work goes on.
 
 // waitInstance waits for a condition of an instance. done says, for the text of
 // a time-out, what should have happened: "created", "deleted".
@@ -22,7 +24,7 @@ func (q *request) waitInstance(id, done string, cond func(*spec.Instance) (bool,
 	ctx := q.patient()
 	i, err := q.cloud.WaitInstance(ctx, id, cond)
 	if err == nil || ctx.Err() == nil {
-		return i, err
+		return i, unseen(err, spec.KindInstance, id, done)
 	}
 	if now, err := q.cloud.Instance(q.ctx(), id); err == nil { // what it waits for may be news
 		i = now
@@ -47,7 +49,7 @@ func (q *request) waitNetwork(id, done string, cond func(*spec.Network) (bool, e
 	ctx := q.patient()
 	n, err := q.cloud.WaitNetwork(ctx, id, cond)
 	if err == nil || ctx.Err() == nil {
-		return n, err
+		return n, unseen(err, spec.KindNetwork, id, done)
 	}
 	var w *spec.Wait
 	if n != nil {
@@ -66,6 +68,16 @@ func (q *request) overdue(kind spec.Kind, id, done string, w *spec.Wait) error {
 	}
 	return spec.Errorf(spec.ErrTimeout, "%s %s is not %s after %v%s; work on it goes on, so look at it again later",
 		kind, id, done, q.Timeout, why).About(string(kind), id)
+}
+
+// unseen is err, where the store went away while a caller waited for what had been
+// recorded already: who takes that for a refusal would have it done twice.
+func unseen(err error, kind spec.Kind, id, done string) error {
+	if !errors.Is(err, spec.ErrUnavailable) {
+		return err
+	}
+	return spec.Errorf(spec.ErrUnavailable, "%s %s is to be %s, and that is recorded; whether it is so yet cannot be seen now, so look at it again later",
+		kind, id, done).About(string(kind), id).Because(err)
 }
 
 // mostPatience is the longest that a GET waits for a change.

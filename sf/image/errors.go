@@ -3,9 +3,6 @@ package image
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"regexp"
-	"strings"
 
 	"github.com/shakenfist/cloud/driver"
 )
@@ -76,29 +73,6 @@ func permanent(op, name string, err error, hint string) error {
 	return &Error{Op: op, Name: Redact(name), Err: err, Hint: hint, Permanent: true}
 }
 
-var secretParameter = regexp.MustCompile(`(?i)(sig|token|key|secret|passw|credential|auth)`)
-
 // Redact returns a reference without user names, passwords and the values of
 // query parameters that look like secrets, for logs and for other people.
-func Redact(ref string) string {
-	if !strings.Contains(ref, "://") {
-		return ref
-	}
-	u, err := url.Parse(ref)
-	if err != nil || u.Scheme == "" || u.Host == "" {
-		return "(unreadable URL)"
-	}
-	if u.User != nil {
-		u.User = url.User("***")
-	}
-	if u.RawQuery != "" {
-		q := u.Query()
-		for k := range q {
-			if secretParameter.MatchString(k) {
-				q[k] = []string{"***"}
-			}
-		}
-		u.RawQuery = q.Encode()
-	}
-	return strings.ReplaceAll(u.String(), "%2A%2A%2A", "***")
-}
+func Redact(ref string) string { return driver.Redact(ref) }

@@ -389,3 +389,82 @@ func TestEdgeMoves(t *testing.T) {
 		}
 	}
 }
+
+// Who waits for another version of a record gets it also where the node has nothing to
+// report: when an instance of a node that is gone is wanted otherwise, and when a
+// network's router moves, by a drain and by an heir.
+func TestWaitersAreWoken(t *testing.T) {
+	err := Simulate(SimConfig{Seed: 1, Nodes: 3}, func(s *Sim) error {
+		network, guests, router, err := three(s)
+		if err != nil {
+			return err
+		}
+		ctx, c := s.Context(time.Hour), s.other(router).Cloud
+		moved := func(how string, move func() error) error {
+			was, err := c.Network(ctx, network)
+			if err != nil {
+				return err
+			}
+			woken := false
+			s.Go("waits", func() {
+				n, err := c.WaitNetwork(ctx, network, func(n *sf.Network) (bool, error) { return n.Version != was.Version, nil })
+				woken = err == nil && n.Node != was.Node
+			})
+			s.Sleep(time.Second)
+			if err := move(); err != nil {
+				return err
+			}
+			s.Sleep(time.Minute)
+			if !woken {
+				return fmt.Errorf("who waits for a network's other router, by %s, was not woken", how)
+			}
+			return nil
+		}
+		err = moved("a drain", func() error {
+			d, err := c.DrainNode(ctx, router.Name, sf.DrainOptions{})
+			if err == nil && len(d.Routers) == 0 {
+				err = fmt.Errorf("it has no router: %+v", d)
+			}
+			return errors.Join(err, c.UncordonNode(ctx, router.Name))
+		})
+		if err != nil {
+			return err
+		}
+		n, err := c.Network(ctx, network)
+		if err != nil {
+			return err
+		}
+		for _, node := range s.Nodes {
+			if node.Name == n.Node {
+				router = node
+			}
+		}
+		c = s.other(router).Cloud
+		if err := moved("an heir", func() error { router.Cut(true); return nil }); err != nil {
+			return err
+		}
+		id := guests[router.Name]
+		was, err := c.Instance(ctx, id)
+		if err != nil {
+			return err
+		}
+		woken := false
+		s.Go("waits", func() {
+			i, err := c.WaitInstance(ctx, id, func(i *sf.Instance) (bool, error) { return i.Version != was.Version, nil })
+			woken = err == nil && i.Power.Want == sf.PowerOff
+		})
+		s.Sleep(time.Second)
+		if _, err := c.SetPower(ctx, id, sf.PowerOff); err != nil {
+			return err
+		}
+		s.Sleep(time.Minute)
+		if !woken {
+			return fmt.Errorf("who waits for an instance of a node that is gone was not woken by another wish for its power")
+		}
+		router.Mend()
+		return s.settle()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,10 +1,14 @@
 package sftest
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/shakenfist/cloud/driver/fake"
 	"github.com/shakenfist/cloud/sf"
 )
 
@@ -47,6 +51,58 @@ func TestInterruptedDrain(t *testing.T) {
 					return fmt.Errorf("it is %s on %s and wanted %+v, %v", i.Status.Power, i.Node, i.Power, err)
 				}
 				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// A machine that does not stop is not waited for without end: the drain says that it
+// remains, and why, and goes on with the others. It is wanted as before again, and
+// goes with the next drain once its hypervisor answers.
+func TestDrainOfStuckMachine(t *testing.T) {
+	for _, method := range []string{"Stop", "Inspect"} {
+		t.Run(method, func(t *testing.T) {
+			err := Simulate(SimConfig{Seed: 1, Nodes: 2}, func(s *Sim) error {
+				_, guests, _, err := three(s)
+				if err != nil {
+					return err
+				}
+				from, c := s.Nodes[0], s.Nodes[1].Cloud
+				ctx, stuck := s.Context(time.Hour), guests[from.Name]
+				i, err := c.CreateInstance(ctx, sf.System, sf.InstanceSpec{
+					Name: "second", CPUs: 1, MemoryMiB: 64, Disks: []sf.Disk{{SizeGB: 1}}, PlacedOn: from.Name,
+				})
+				if err == nil {
+					i, err = c.WaitInstance(ctx, i.UUID, sf.InstanceCreated)
+				}
+				if err != nil {
+					return err
+				}
+				from.Machine.Fault(fake.Fault{Method: method, ID: stuck, Err: errors.New("its monitor does not answer")})
+				start := s.Now()
+				d, err := c.DrainNode(ctx, from.Name, sf.DrainOptions{Recover: true, Ask: 10 * time.Second})
+				took := s.Now().Sub(start)
+				if err != nil || took < 2*time.Minute || took > 4*time.Minute {
+					return fmt.Errorf("drained in %v: %+v, %v", took, d, err)
+				}
+				if !slices.Equal(d.Recovered, []string{i.UUID}) || !strings.Contains(d.Remains[stuck], "has not stopped within 2m10s") {
+					return fmt.Errorf("drained: %+v", d)
+				}
+				if method == "Stop" && !strings.Contains(d.Remains[stuck], "its monitor does not answer") {
+					return fmt.Errorf("why it remains: %s", d.Remains[stuck])
+				}
+				from.Machine.Heal()
+				s.Sleep(2 * time.Minute)
+				if i, err := c.Instance(ctx, stuck); err != nil || i.Status.Power != sf.PowerOn || i.Power.Then != "" || i.Node != from.Name {
+					return fmt.Errorf("it is %s on %s and wanted %+v, %v", i.Status.Power, i.Node, i.Power, err)
+				}
+				if d, err = c.DrainNode(ctx, from.Name, sf.DrainOptions{Recover: true, Ask: -1}); err != nil || len(d.Remains) > 0 {
+					return fmt.Errorf("drained again: %+v, %v", d, err)
+				}
+				return s.settle()
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -60,6 +60,9 @@ type Power struct {
 	Then PowerState `json:"then,omitempty"`
 }
 
+// MaxAsk is how long a guest is asked to shut itself down at most.
+const MaxAsk = time.Hour
+
 // Instance is a virtual machine.
 type Instance struct {
 	UUID      string    `json:"uuid"`

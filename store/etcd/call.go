@@ -17,8 +17,13 @@ import (
 	"github.com/shakenfist/cloud/store"
 )
 
-// ErrNoAnswer: no member of the cluster answered in time.
-var ErrNoAnswer = errors.New("etcd does not answer")
+// ErrNoAnswer: no member of the cluster answered in time. It is a store.ErrUnavailable.
+var ErrNoAnswer error = noAnswer{}
+
+type noAnswer struct{}
+
+func (noAnswer) Error() string { return "etcd does not answer" }
+func (noAnswer) Unwrap() error { return store.ErrUnavailable }
 
 // attempts of a call that may be repeated, and what each gets of its time. One
 // that a paused member does not answer leaves enough for another member.
@@ -94,6 +99,8 @@ func (s *client) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: compact and defragment it, then disarm its alarm", err)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
 		return fmt.Errorf("%w: etcd must allow what it does by default (--max-txn-ops, --max-request-bytes): %w", store.ErrTooLarge, err)
+	case errors.Is(err, rpctypes.ErrTooManyRequests):
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	case code(err) == codes.DeadlineExceeded:
 		return fmt.Errorf("%w within %v (is there a majority of its members?)", ErrNoAnswer, s.timeout)
 	case code(err) == codes.Unavailable:

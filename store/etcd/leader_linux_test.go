@@ -61,7 +61,7 @@ func TestNoMajority(t *testing.T) {
 		"compact": func() error { return s.Compact(forever, 1) },
 		"open":    func() error { _, err := Open(forever, c.config()); return err },
 	} {
-		if err := call(); !errors.Is(err, ErrNoAnswer) {
+		if err := call(); !errors.Is(err, ErrNoAnswer) || !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v, want ErrNoAnswer", name, err)
 		}
 	}

@@ -14,7 +14,8 @@ import (
 	"github.com/shakenfist/cloud/store"
 )
 
-// ErrInjected is wrapped by every error that this package makes up.
+// ErrInjected is wrapped by every error that this package makes up, and so is
+// store.ErrUnavailable: it is the network that fails.
 var ErrInjected = errors.New("faulty: injected fault")
 
 // Op names a method that can go wrong.
@@ -186,7 +187,7 @@ func (s *Store) carryOut(ctx context.Context, due []lateTxn) {
 // lost is the error of a call that failed by fault; hidden is the error that the
 // caller would have seen. It stays out of the chain: a lost reply says nothing.
 func lost(c Call, f Fault, hidden error) error {
-	err := fmt.Errorf("%w: call %d, %s %q", ErrInjected, c.N, c.Op, c.Key)
+	err := fmt.Errorf("%w: %w: call %d, %s %q", store.ErrUnavailable, ErrInjected, c.N, c.Op, c.Key)
 	if hidden != nil {
 		err = fmt.Errorf("%w (the lost reply was: %v)", err, hidden)
 	}

@@ -65,8 +65,11 @@ func (a *Agent) vteps() (others []netip.Addr) {
 
 // edgeMirror follows which node is the edge.
 func (a *Agent) edgeMirror() mirror {
-	note := func(value []byte) {
-		a.view.edge, a.view.edgeKnown = spec.Router{}, true
+	note := func(value []byte, at store.Revision) {
+		if at != 0 && at < a.view.edgeAt {
+			return // it was read since, see rereadRouters
+		}
+		a.view.edge, a.view.edgeAt, a.view.edgeKnown = spec.Router{}, at, true
 		if value != nil {
 			if err := json.Unmarshal(value, &a.view.edge); err != nil {
 				a.Logger.Error("the edge's record is not readable", "error", err)
@@ -81,15 +84,15 @@ func (a *Agent) edgeMirror() mirror {
 		reset: func(all []store.Record) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			note(nil)
+			note(nil, 0)
 			for _, r := range all {
-				note(r.Value)
+				note(r.Value, r.Revision)
 			}
 		},
 		change: func(e store.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			note(e.Value)
+			note(e.Value, e.Revision)
 		},
 	}
 }
@@ -136,6 +139,9 @@ func (a *Agent) takeEdge(ctx context.Context) error {
 	}
 	if _, err = a.Records.Commit(ctx, t); errors.Is(err, store.ErrConflict) {
 		return nil // what it was depends on what we watch
+	}
+	if err == nil {
+		a.wakeWaiters(ctx, spec.FloatingNetwork)
 	}
 	return err
 }

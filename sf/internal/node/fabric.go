@@ -140,7 +140,9 @@ func (a *Agent) rereadRouters(ctx context.Context) (absences int, err error) {
 		a.mu.Lock()
 		switch n := a.view.networks[id]; {
 		case id == spec.FloatingNetwork:
-			a.view.edge = r.Value
+			if err == nil && r.Revision >= a.view.edgeAt { // what it watches may be newer
+				a.view.edge, a.view.edgeAt = r.Value, r.Revision
+			}
 		case n != nil && (err != nil || r.Revision >= n.routerAt):
 			n.router, n.routerAt = r.Value, max(n.routerAt, r.Revision)
 		}

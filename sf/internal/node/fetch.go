@@ -42,7 +42,7 @@ func (a *Agent) waitForImages(ctx context.Context, i *spec.Instance) (time.Durat
 	a.mu.Lock()
 	f := m.fetch
 	now := a.Clock.Now()
-	hopeless := f.err != nil && !f.running && (permanent(f.err) || a.gaveUp(i))
+	hopeless := f.err != nil && !f.running && (permanent(f.err) || m.inTrouble(i, now) > giveUpAfter)
 	start := !hopeless && !f.running && !now.Before(f.next)
 	turn := !start || a.takeTurn(i, m)
 	a.mu.Unlock()
@@ -166,7 +166,7 @@ func (a *Agent) fetchAll(ctx context.Context, i *spec.Instance, m *instance) ([]
 		var err error
 		images[k], err = a.obtain(ctx, driver.ImageRef{Name: d.Base, Trusted: i.Namespace == spec.System}, report)
 		if err != nil {
-			return nil, fmt.Errorf("disk %d, image %s: %w", k, d.Base, err)
+			return nil, fmt.Errorf("disk %d, image %s: %w", k, driver.Redact(d.Base), err)
 		}
 	}
 	return images, nil
@@ -188,7 +188,7 @@ func (a *Agent) failed(ctx context.Context, i *spec.Instance, step any, err erro
 		return 0, err
 	}
 	building := i.Status.State == spec.StateCreating && i.Deletion == nil
-	if building && (permanent(err) || a.gaveUp(i)) {
+	if building && (permanent(err) || a.tooLong(i)) {
 		return never, a.fail(ctx, i, err)
 	}
 	attempts := 1
@@ -204,6 +204,7 @@ func (a *Agent) failed(ctx context.Context, i *spec.Instance, step any, err erro
 func (a *Agent) trouble(ctx context.Context, i *spec.Instance, reason string, next time.Duration, attempts int) error {
 	now := a.Clock.Now()
 	w := &spec.Wait{Reason: reason, Since: now, Next: now.Add(next), Attempts: attempts}
+	defer a.tooLong(i) // from now on it is counted
 	return a.report(ctx, i, func(s *spec.InstanceStatus) {
 		if s.Trouble.IsZero() {
 			s.Trouble = now
@@ -215,9 +216,12 @@ func (a *Agent) trouble(ctx context.Context, i *spec.Instance, reason string, ne
 	})
 }
 
-// gaveUp reports whether an instance has been in trouble for too long.
-func (a *Agent) gaveUp(i *spec.Instance) bool {
-	return !i.Status.Trouble.IsZero() && a.Clock.Now().Sub(i.Status.Trouble) > giveUpAfter
+// tooLong reports whether an instance has been in trouble for too long.
+func (a *Agent) tooLong(i *spec.Instance) bool {
+	m := a.of(i.UUID)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return m.inTrouble(i, a.Clock.Now()) > giveUpAfter
 }
 
 // fail ends an instance's creation in error.

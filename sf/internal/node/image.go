@@ -46,6 +46,7 @@ func (a *Agent) Images(ctx context.Context) ([]*spec.CachedImage, error) {
 // CacheImage fetches an image for an administrator.
 func (a *Agent) CacheImage(ctx context.Context, name string, report func(driver.Progress)) (driver.Image, error) {
 	img, err := a.obtain(ctx, driver.ImageRef{Name: name, Trusted: true}, report)
+	name = driver.Redact(name)
 	switch {
 	case err == nil:
 		return img, nil

@@ -27,6 +27,9 @@ type instance struct {
 	boots   int64  // last reported
 	waits   string // for what, in the words of its status; empty for nothing
 
+	ops          map[string]*opTimes // of its operations that have not ended, by ID
+	trouble, ask reckoned
+
 	starting bool // nobody is to begin a copy of its disks
 }
 
@@ -225,7 +228,7 @@ const askAgain = 5 * time.Second
 
 // stop pulls the plug, where that is wanted after asking the guest for a while.
 func (a *Agent) stop(ctx context.Context, i *spec.Instance) (time.Duration, error) {
-	left := i.Power.Ask.Sub(a.Clock.Now())
+	left := a.askLeft(i)
 	if left <= 0 {
 		return again, a.Hypervisor.Stop(ctx, i.UUID, driver.Force)
 	}

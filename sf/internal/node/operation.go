@@ -20,7 +20,7 @@ func (a *Agent) runOperations(ctx context.Context, instance string) (time.Durati
 	if err != nil {
 		return 0, err
 	}
-	for _, o := range list {
+	for k, o := range list {
 		s, err := record.Get[spec.OperationStatus](ctx, a.Records, record.OperationStatusPrefix(instance)+o.Value.ID)
 		if missing(err) || err == nil && s.Value.State.Ended() {
 			continue
@@ -32,6 +32,9 @@ func (a *Agent) runOperations(ctx context.Context, instance string) (time.Durati
 		op.Status = s.Value
 		after, err := a.runOperation(ctx, &op)
 		if after != again || err != nil {
+			for _, next := range list[k+1:] { // whose time is running
+				a.timeLeft(&next.Value)
+			}
 			return after, err
 		}
 	}
@@ -55,7 +58,7 @@ func (a *Agent) runOperation(ctx context.Context, op *spec.Operation) (time.Dura
 		return a.giveUp(ctx, op, errMoved)
 	case op.Kind != spec.OpSnapshot && op.Status.Asked:
 		return a.awaitBoot(ctx, i, op)
-	case !a.Clock.Now().Before(op.Deadline):
+	case a.timeLeft(op) <= 0:
 		return a.giveUp(ctx, op, errDeadline)
 	}
 	if op.Kind == spec.OpSnapshot {
@@ -95,7 +98,7 @@ func (a *Agent) runReboot(ctx context.Context, op *spec.Operation) (time.Duratio
 // awaitBoot ends a reboot once the instance's status tells of a new boot, so that
 // whatever is read of the instance after that is of this boot.
 func (a *Agent) awaitBoot(ctx context.Context, i *spec.Instance, op *spec.Operation) (time.Duration, error) {
-	left := op.Deadline.Sub(a.Clock.Now())
+	left := a.timeLeft(op)
 	switch {
 	case i.Status.Boots() > op.Status.Boots:
 		return a.endOperation(ctx, op, spec.OperationDone, "")
@@ -151,7 +154,11 @@ func (a *Agent) reboot(ctx context.Context, op *spec.Operation) error {
 
 // endOperation reports an end, and answers that the next operation may run.
 func (a *Agent) endOperation(ctx context.Context, op *spec.Operation, state spec.OperationState, why string) (time.Duration, error) {
-	return again, a.reportOperation(ctx, op, func(s *spec.OperationStatus) { s.State, s.Error = state, why })
+	err := a.reportOperation(ctx, op, func(s *spec.OperationStatus) { s.State, s.Error = state, why })
+	if err == nil {
+		a.ended(op)
+	}
+	return again, err
 }
 
 func (a *Agent) reportOperation(ctx context.Context, op *spec.Operation, change func(*spec.OperationStatus)) error {

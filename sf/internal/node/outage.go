@@ -73,8 +73,9 @@ func (a *Agent) keep(ctx context.Context) {
 	} else {
 		a.outageSince = time.Time{}
 	}
-	a.keepRouters(ctx, until.Sub(a.Clock.Now())) // asking took time
-	a.keepMachines(ctx, surely.Sub(a.Clock.Now()))
+	now = a.Clock.Now() // asking took time
+	a.keepRouters(ctx, surelyLeft(until, now))
+	a.keepMachines(ctx, surelyLeft(surely, now))
 }
 
 func (a *Agent) keepRouters(ctx context.Context, left time.Duration) {

@@ -206,7 +206,20 @@ func (a *Agent) takeRouter(ctx context.Context, network string) error {
 	if errors.Is(err, store.ErrConflict) {
 		return nil // what it was depends on what we watch
 	}
+	if err == nil {
+		a.wakeWaiters(ctx, network)
+	}
 	return err
+}
+
+// wakeWaiters has who waits for a network look at it again: they watch its status. It is no
+// part of what is to be told, which must not depend on who else writes a status. Who is
+// not woken looks by themselves, in a while.
+func (a *Agent) wakeWaiters(ctx context.Context, network string) {
+	asItIs := func(*spec.NetworkStatus, *record.Txn) error { return nil }
+	if _, err := record.Update(ctx, a.Records, record.NetworkStatusKey(network), asItIs); ignoreMissing(err) != nil {
+		a.Logger.Info("who waits for a network is not woken", "node", a.Name, "network", network, "error", err)
+	}
 }
 
 // hasHeld reports whether this node has had the store for so long that none goes on

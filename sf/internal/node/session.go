@@ -184,5 +184,12 @@ func (a *Agent) owns() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.Clock.Now()
-	return now.Before(a.session.Deadline()) && (a.Guard == nil || now.Before(a.guarded))
+	return surelyLeft(a.session.Deadline(), now) > 0 && (a.Guard == nil || surelyLeft(a.guarded, now) > 0)
+}
+
+// surelyLeft is how long there is until a moment that must not be missed, by whichever clock
+// says less: that of the wall is set now and then, and the monotonic one stands still while
+// the machine sleeps.
+func surelyLeft(until, now time.Time) time.Duration {
+	return min(until.Sub(now), until.Round(0).Sub(now.Round(0)))
 }

@@ -68,7 +68,7 @@ func (a *Agent) runSnapshot(ctx context.Context, i *spec.Instance, op *spec.Oper
 	case err != nil:
 		return a.failSnapshot(ctx, op, err)
 	case !ended && resumed:
-		return nextLook(a.Clock.Now().Sub(op.Status.Since)), nil
+		return nextLook(a.age(op)), nil
 	case !ended:
 		return nextLook(0), nil
 	}

@@ -25,6 +25,7 @@ type view struct {
 	gone      map[string]time.Time    // since when others are not
 	since     map[string]sighting     // when those that live got their sessions, or the store back
 	edge      spec.Router             // which node is the edge, in mode routed
+	edgeAt    store.Revision          // of edge
 	edgeKnown bool                    // it has been read
 	work      map[string]bool         // networks on the work list
 	networks  map[string]*networkView // those of work that are followed

@@ -8,6 +8,9 @@ import (
 // Clock is time and waiting, injected. All waiting below sf goes through it or
 // through a store's watch, which is what lets a simulator single-step a cloud.
 type Clock interface {
+	// Now is what time it is. How long something has taken is the difference of two of
+	// them, which clocks that are set meanwhile spoil unless both have what package time
+	// calls a monotonic reading.
 	Now() time.Time
 	// Wait returns nil when wake delivers or is closed, or d has passed, and ctx's
 	// error when that is done first. A negative d is no limit; a nil wake never
@@ -18,8 +21,9 @@ type Clock interface {
 // RealClock is the machine's clock.
 type RealClock struct{}
 
-// Now returns the current time in UTC.
-func (RealClock) Now() time.Time { return time.Now().UTC() }
+// Now returns the current time. It is not in UTC, since that would take its monotonic
+// reading away.
+func (RealClock) Now() time.Time { return time.Now() }
 
 // Wait waits as Clock says.
 func (RealClock) Wait(ctx context.Context, d time.Duration, wake <-chan struct{}) error {

@@ -26,9 +26,9 @@ type marks struct {
 // encode returns value as JSON with the marks of transaction id. Members of old,
 // the record's former text, that value's type does not know are kept, in nested
 // objects and lists of them too, so that an older version of the software never drops what a newer
-// one wrote.
+// one wrote. Times are in UTC.
 func encode(value any, old []byte, id string) ([]byte, error) {
-	fresh, err := json.Marshal(value)
+	fresh, err := json.Marshal(inUTC(value))
 	if err != nil {
 		return nil, fmt.Errorf("record: encode %T: %w", value, err)
 	}
