@@ -5,6 +5,8 @@ import (
 	"time"
 )
 
+var timeType = reflect.TypeFor[time.Time]()
+
 // inUTC is value with its times in UTC: nodes may be in several zones and clocks of
 // any, and a record that two of them write of one moment is the same.
 func inUTC(value any) any {
@@ -33,8 +35,8 @@ func zoned(v reflect.Value) bool {
 			}
 		}
 	case reflect.Struct:
-		if t, ok := v.Interface().(time.Time); ok {
-			_, offset := t.Zone()
+		if v.Type() == timeType { // asked first: to take the whole of a record costs a copy
+			_, offset := v.Interface().(time.Time).Zone()
 			return offset != 0
 		}
 		for i := range v.NumField() {
@@ -65,8 +67,8 @@ func turn(v reflect.Value) {
 		}
 		v.Set(c)
 	case reflect.Struct:
-		if t, ok := v.Interface().(time.Time); ok {
-			v.Set(reflect.ValueOf(t.UTC()))
+		if v.Type() == timeType {
+			v.Set(reflect.ValueOf(v.Interface().(time.Time).UTC()))
 			return
 		}
 		for i := range v.NumField() {
