@@ -169,19 +169,30 @@ func (h *healer) inside(args string) func() {
 	}
 }
 
-// heals hurts the networking and waits until it is as before.
+// heals hurts the networking and waits until it is as before. Where the daemon is to
+// notice by itself, a look that was due anyway may be there first; then it is hurt again.
 func (h *healer) heals(name string, hurt func(), noticed bool) {
 	h.Helper()
-	before, told, start := h.text(), h.told(), time.Now()
-	hurt()
-	if !noticed && h.text() == before {
-		h.Errorf("%s: nothing is hurt", name)
-	}
-	for h.text() != before || noticed && h.told() == told {
-		if h.ctx.Err() != nil {
-			h.Fatalf("%s: it stays so:\n%s\nbefore:\n%s", name, h.text(), before)
+	before, told := h.text(), h.told()
+	var start time.Time
+	for range 5 {
+		start = time.Now()
+		hurt()
+		if !noticed && h.text() == before {
+			h.Errorf("%s: nothing is hurt", name)
 		}
-		time.Sleep(10 * time.Millisecond)
+		for h.text() != before {
+			if h.ctx.Err() != nil {
+				h.Fatalf("%s: it stays so:\n%s\nbefore:\n%s", name, h.text(), before)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if !noticed || h.told() != told {
+			break
+		}
+	}
+	if noticed && h.told() == told {
+		h.Errorf("%s: it was mended, and not noticed", name)
 	}
 	took := time.Since(start)
 	h.Logf("%s: whole after %v", name, took)
