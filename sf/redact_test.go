@@ -30,7 +30,7 @@ func TestSecretsOfImagesAreNotTold(t *testing.T) {
 			t.Errorf("%s is %q, want %s in it", what, text, shown)
 		}
 	}
-	_, err = c.WaitInstance(ctx, i.UUID, func(i *sf.Instance) (bool, error) {
+	c.WaitInstance(ctx, i.UUID, func(i *sf.Instance) (bool, error) {
 		if w := i.Status.Wait; w != nil && strings.Contains(w.Reason, "no route") {
 			check("the reason to wait", w.Reason)
 		}

@@ -48,8 +48,8 @@ func TestHintOutlivesSilence(t *testing.T) {
 		}
 		return true
 	})
-	s.asking.Lock() // it got no answer
-	s.asking.Unlock()
+	s.asking.Lock()   // it got no answer
+	s.asking.Unlock() //lint:ignore SA2001 to have waited is all
 	must(syscall.Kill(s.child.PID, syscall.SIGCONT))
 	pc.Eventually(ctx, t, "the machine to be known as paused", func() bool {
 		st, err := h.Inspect(ctx, spec.ID)
